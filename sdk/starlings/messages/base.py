@@ -1,0 +1,49 @@
+"""What every message has: a type, a version, tolerance for unknown fields."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
+AGENT_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
+
+RunId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+StepId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+AgentName = Annotated[str, StringConstraints(pattern=AGENT_PATTERN)]
+
+_TYPE = re.compile(r"^starlings\.([a-z_]+)\.v(\d+)$")
+
+
+class Model(BaseModel):
+    """Base of all that travels: unknown fields are accepted, values do not change."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class Message(Model):
+    """A message of its own on a topic; `NAME` and `VERSION` make its CloudEvents type."""
+
+    NAME: ClassVar[str]
+    VERSION: ClassVar[int] = 1
+    CE_TYPE: ClassVar[str]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Derive the CloudEvents type once, since it is asked for with every message."""
+        super().__pydantic_init_subclass__(**kwargs)
+        if hasattr(cls, "NAME"):
+            cls.CE_TYPE = ce_type(cls.NAME, cls.VERSION)
+
+
+def ce_type(name: str, version: int) -> str:
+    """Name a message type as CloudEvents sees it, `starlings.step_done.v1`."""
+    return f"starlings.{name}.v{version}"
+
+
+def split_ce_type(value: str) -> tuple[str, int] | None:
+    """Read a CloudEvents type back into name and version; None where it is not ours."""
+    match = _TYPE.match(value)
+    return (match[1], int(match[2])) if match else None

@@ -1,0 +1,285 @@
+"""Facts on `events`, work on `steps.<agent>`, and words on `control` and `requests`.
+
+Facts are in the past tense. Ids are deterministic wherever a decision makes them
+(`run/step/attempt/type`), so that a repeated decision is recognisably the same.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from pydantic import AwareDatetime, Field, JsonValue
+
+from .base import AgentName, Message, Model, RunId, StepId
+from .errors import ErrorInfo, Problem
+from .plan import FailurePolicy, Plan, RetryPolicy, RunOptions, Timeouts
+
+
+class RunRequested(Message):
+    """A client asks for a run: in plain words, or with a plan of its own."""
+
+    NAME: ClassVar[str] = "run_requested"
+
+    request: str = ""
+    plan: Plan | None = None
+    run_id: RunId | None = None
+    tags: dict[str, str] = Field(default_factory=dict)
+    max_parallel: int | None = None
+    on_failure: FailurePolicy | None = None
+    retry: RetryPolicy | None = None
+    timeouts: Timeouts | None = None
+    timeout_s: float | None = Field(default=None, gt=0)
+    deadline: AwareDatetime | None = None
+
+    def options(self) -> RunOptions:
+        """Collect the run's choices, with defaults for what was left out."""
+        names = RunOptions.model_fields.keys()
+        return RunOptions(**{n: v for n in names if (v := getattr(self, n)) is not None})
+
+
+class Usage(Model):
+    """What a step cost at the model's provider."""
+
+    model: str | None = None
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class PlanCreated(Message):
+    """The planner's plan for a run; the first one in the log is the run's plan."""
+
+    NAME: ClassVar[str] = "plan_created"
+
+    run_id: RunId
+    request: str = ""
+    plan: Plan
+    options: RunOptions = Field(default_factory=RunOptions)
+    tags: dict[str, str] = Field(default_factory=dict)
+    model: str | None = None
+    usage: Usage | None = None
+
+
+class PlanRejected(Message):
+    """No plan could be made, with every reason."""
+
+    NAME: ClassVar[str] = "plan_rejected"
+
+    run_id: RunId
+    request: str = ""
+    problems: list[Problem]
+    tags: dict[str, str] = Field(default_factory=dict)
+    model: str | None = None
+
+
+class StepOutcome(StrEnum):
+    """How an attempt of a step ended."""
+
+    OK = "ok"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+
+
+class ToolCall(Model):
+    """One call of a tool within a step, for the record."""
+
+    tool: str
+    args: dict[str, Any] = Field(default_factory=dict)
+    reasoning: str = ""
+    output: JsonValue = None
+    error: str | None = None
+
+
+class DependencyResult(Model):
+    """The result of a step that another step depends on."""
+
+    step_id: StepId
+    agent: AgentName
+    summary: str
+    output: JsonValue = None
+    error: ErrorInfo | None = None
+
+
+class StepReady(Message):
+    """Work for one agent: one attempt of one step."""
+
+    NAME: ClassVar[str] = "step_ready"
+
+    run_id: RunId
+    step_id: StepId
+    attempt: int = Field(ge=1)
+    agent: AgentName
+    task: str = ""
+    input: JsonValue = None
+    tool: str | None = None
+    args: dict[str, JsonValue] | None = None
+    context: list[DependencyResult] = Field(default_factory=list)
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+
+
+class StepScheduled(Message):
+    """The coordinator's `step_ready` has been acknowledged by Kafka."""
+
+    NAME: ClassVar[str] = "step_scheduled"
+
+    run_id: RunId
+    step_id: StepId
+    attempt: int
+    agent: AgentName
+
+
+class StepStarted(Message):
+    """An agent has been working on an attempt for 50 ms or more."""
+
+    NAME: ClassVar[str] = "step_started"
+
+    run_id: RunId
+    step_id: StepId
+    attempt: int
+    agent: AgentName
+    instance: str = ""
+
+
+class StepProgress(Message):
+    """A sign of life of a long attempt."""
+
+    NAME: ClassVar[str] = "step_progress"
+
+    run_id: RunId
+    step_id: StepId
+    attempt: int
+    agent: AgentName
+    progress: JsonValue = None
+
+
+class StepDone(Message):
+    """An attempt has ended; the first one per attempt counts."""
+
+    NAME: ClassVar[str] = "step_done"
+
+    run_id: RunId
+    step_id: StepId
+    attempt: int
+    agent: AgentName
+    outcome: StepOutcome
+    output: JsonValue = None
+    summary: str | None = None
+    error: ErrorInfo | None = None
+    calls: list[ToolCall] = Field(default_factory=list)
+    usage: Usage | None = None
+    instance: str = ""
+    duration_s: float = 0.0
+
+
+class StepSkipped(Message):
+    """A step will not run, because a step it depends on failed."""
+
+    NAME: ClassVar[str] = "step_skipped"
+
+    run_id: RunId
+    step_id: StepId
+    because: StepId
+
+
+class TimerKind(StrEnum):
+    """What a timer stands for."""
+
+    QUEUE = "queue"
+    RUN = "run"
+    HEARTBEAT = "heartbeat"
+    RETRY = "retry"
+    DEADLINE = "deadline"
+    SETTLE = "settle"
+
+
+class TimerFired(Message):
+    """A timer's time has come; the decision is made when this is read."""
+
+    NAME: ClassVar[str] = "timer_fired"
+
+    run_id: RunId
+    kind: TimerKind
+    step_id: StepId | None = None
+    attempt: int | None = None
+    due_ms: int
+
+
+class StopAnnounced(Message):
+    """The coordinator's `stop_requested` has been acknowledged by Kafka."""
+
+    NAME: ClassVar[str] = "stop_announced"
+
+    run_id: RunId
+    stop_id: str
+
+
+class RunOutcome(StrEnum):
+    """How a run ended."""
+
+    COMPLETED = "completed"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+
+
+class StepSummary(Model):
+    """One step within a run's final result."""
+
+    step_id: StepId
+    agent: AgentName
+    state: str
+    attempts: int = 0
+    summary: str | None = None
+    output: JsonValue = None
+    error: ErrorInfo | None = None
+
+
+class RunDone(Message):
+    """A run's one end: all steps in plan order, and one text that combines them."""
+
+    NAME: ClassVar[str] = "run_done"
+
+    run_id: RunId
+    outcome: RunOutcome
+    text: str = ""
+    output: JsonValue = Field(default=None, description="output of the plan's last step")
+    steps: list[StepSummary] = Field(default_factory=list)
+    error: ErrorInfo | None = None
+    problems: list[Problem] = Field(default_factory=list)
+    usage: Usage | None = None
+    duration_s: float = 0.0
+
+
+class RunSnapshot(Message):
+    """A run's state as of an offset, carried forward so that its older facts may go."""
+
+    NAME: ClassVar[str] = "run_snapshot"
+
+    run_id: RunId
+    as_of: int = Field(description="offset of the last fact that the state includes")
+    plan_offset: int = Field(description="offset of the plan_created that began the run")
+    state: dict[str, Any]
+
+
+class CancelRequested(Message):
+    """Somebody wants a run to end now."""
+
+    NAME: ClassVar[str] = "cancel_requested"
+
+    run_id: RunId
+    reason: str = ""
+    requested_by: str = ""
+
+
+class StopRequested(Message):
+    """On `control`: running attempts of a run shall stop."""
+
+    NAME: ClassVar[str] = "stop_requested"
+
+    run_id: RunId
+    reason: str = ""
+    attempts: dict[StepId, int] | None = Field(
+        default=None, description="up to which attempt, by step; None: the whole run"
+    )

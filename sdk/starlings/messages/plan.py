@@ -1,0 +1,121 @@
+"""A plan: a directed acyclic graph of steps, as clients, planners and coordinators see it.
+
+Shape only. Whether a plan makes sense (agents exist, no cycles, …) is decided by
+`starlings.choreography.validation`, which reports every problem at once.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import AwareDatetime, Field, JsonValue, model_validator
+
+from .base import AgentName, Model, StepId
+
+
+class FailurePolicy(StrEnum):
+    """What happens to the run when a step fails for good."""
+
+    STOP = "stop"
+    CONTINUE = "continue"
+    SKIP_DEPENDENTS = "skip_dependents"
+
+
+class RetryPolicy(Model):
+    """How often a step is tried, and how long to wait in between (seconds)."""
+
+    attempts: int = Field(default=3, ge=1, le=100)
+    initial_s: float = Field(default=1.0, ge=0, le=86_400)
+    factor: float = Field(default=2.0, ge=1, le=100)
+    max_s: float = Field(default=60.0, ge=0, le=86_400)
+
+
+class Timeouts(Model):
+    """Limits of one attempt, in seconds; None means no limit."""
+
+    queue_s: float | None = Field(default=None, gt=0, description="released, but not started")
+    run_s: float | None = Field(default=600.0, gt=0, description="started, but not done")
+    heartbeat_s: float | None = Field(default=None, gt=0, description="between signs of life")
+
+
+class Step(Model):
+    """One unit of work for one agent."""
+
+    id: StepId
+    agent: AgentName
+    task: str = ""
+    depends_on: list[StepId] = Field(default_factory=list)
+    input: JsonValue = Field(default=None, description="structured input beside the task's text")
+    tool: str | None = Field(default=None, description="call this tool; no model is asked")
+    args: dict[str, JsonValue] | None = Field(default=None, description="arguments of `tool`")
+    on_failure: FailurePolicy | None = None
+    retry: RetryPolicy | None = None
+    timeouts: Timeouts | None = None
+
+
+class RunOptions(Model):
+    """Choices that hold for a whole run."""
+
+    max_parallel: int | None = Field(default=None, description="steps at once; None: no limit")
+    on_failure: FailurePolicy = FailurePolicy.STOP
+    retry: RetryPolicy = Field(default_factory=RetryPolicy)
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+    timeout_s: float | None = Field(default=None, gt=0, description="limit of the whole run")
+    deadline: AwareDatetime | None = Field(default=None, description="end of the whole run")
+
+
+class Plan(Model):
+    """Steps in a readable order; the order breaks ties, the dependencies decide.
+
+    The short form `{"steps": [{"agent": "math", "task": "…", "dependencies": [0]}]}` with
+    0-based indices is accepted beside ids with `depends_on`.
+    """
+
+    steps: list[Step]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_short_form(cls, data: Any) -> Any:
+        return normalise_plan(data)
+
+
+def normalise_plan(data: Any) -> Any:
+    """Give steps their ids and turn 0-based `dependencies` into `depends_on`.
+
+    Leaves alone whatever it does not understand, for validation to report.
+    """
+    if isinstance(data, list):
+        data = {"steps": data}
+    if not isinstance(data, dict) or not isinstance(data.get("steps"), list):
+        return data
+    steps = data["steps"]
+    ids = [_step_id(step, index) for index, step in enumerate(steps)]
+    return {**data, "steps": [_with_ids(step, ids, i) for i, step in enumerate(steps)]}
+
+
+def _step_id(step: Any, index: int) -> Any:
+    given = step.get("id") if isinstance(step, dict) else None
+    if given is None or given == "":
+        return f"s{index + 1}"
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+
+
+def _with_ids(step: Any, ids: list[Any], index: int) -> Any:
+    if not isinstance(step, dict):
+        return step
+    step = {**step, "id": ids[index]}
+    listed = step.pop("dependencies", None)
+    if listed is not None and not step.get("depends_on"):
+        step["depends_on"] = listed
+    if isinstance(step.get("depends_on"), list):
+        step["depends_on"] = [_dependency(d, ids) for d in step["depends_on"]]
+    elif step.get("depends_on", ...) is None:
+        step["depends_on"] = []
+    return step
+
+
+def _dependency(value: Any, ids: list[Any]) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return ids[value] if 0 <= value < len(ids) else f"#{value}"
+    return value

@@ -1,0 +1,48 @@
+"""What agents say of themselves on the `agents` topic."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import AwareDatetime, Field
+
+from .base import AgentName, Message, Model
+
+
+class ToolDefinition(Model):
+    """A tool as a model and a validator see it."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = Field(
+        default_factory=lambda: {"type": "object", "properties": {}},
+        description="JSON Schema (2020-12) of the arguments object",
+    )
+
+
+class AgentDefined(Message):
+    """What an agent is; stays in the registry while the agent is scaled to zero."""
+
+    NAME: ClassVar[str] = "agent_defined"
+
+    agent: AgentName
+    description: str = ""
+    version: str = "0"
+    tools: list[ToolDefinition] = Field(default_factory=list)
+    takes: dict[str, Any] | None = Field(
+        default=None, description="JSON Schema of the step's `input`, where the agent wants one"
+    )
+    scales_from_zero: bool = False
+
+
+class AgentAlive(Message):
+    """A heartbeat of one instance; a tombstone under its key takes it back."""
+
+    NAME: ClassVar[str] = "agent_alive"
+
+    agent: AgentName
+    instance: str
+    concurrency: int = 1
+    running: int = 0
+    started_at: AwareDatetime | None = None
+    interval_s: float = Field(default=5.0, gt=0)

@@ -1,0 +1,155 @@
+"""The one place that names topics, keys, consumer groups and topic settings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from .errors import ConfigError
+
+DAY_MS = 86_400_000
+PREFIX_PATTERN = re.compile(r"^[A-Za-z0-9._-]{0,100}$")
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """A topic as it has to be: name, partitions, settings."""
+
+    name: str
+    partitions: int
+    settings: dict[str, str] = field(default_factory=dict)
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Names under one prefix; two installations on one Kafka differ in it."""
+
+    prefix: str = "starlings."
+
+    def __post_init__(self) -> None:
+        """Refuse a prefix that Kafka would refuse later, in worse words."""
+        if not PREFIX_PATTERN.match(self.prefix):
+            raise ConfigError(
+                f"topic prefix {self.prefix!r} has characters that Kafka forbids; "
+                "set STARLINGS_TOPIC_PREFIX to letters, digits, '.', '_' or '-'"
+            )
+
+    @property
+    def requests(self) -> str:
+        """Requests to plan and run, keyed by run id."""
+        return f"{self.prefix}requests"
+
+    @property
+    def events(self) -> str:
+        """Every fact of every run, keyed by run id: the source of truth."""
+        return f"{self.prefix}events"
+
+    @property
+    def agents(self) -> str:
+        """Registry of agents and their instances, compacted."""
+        return f"{self.prefix}agents"
+
+    @property
+    def control(self) -> str:
+        """Words that every running instance must hear."""
+        return f"{self.prefix}control"
+
+    @property
+    def dead_letters(self) -> str:
+        """Messages that could not be handled, untouched."""
+        return f"{self.prefix}dead-letters"
+
+    def steps(self, agent: str) -> str:
+        """Work of one agent, keyed by `run/step`."""
+        return f"{self.prefix}steps.{agent}"
+
+    def agent_of(self, topic: str) -> str | None:
+        """Read an agent's name out of its steps topic; None for other topics."""
+        head = f"{self.prefix}steps."
+        return topic[len(head) :] if topic.startswith(head) else None
+
+    @property
+    def planner_group(self) -> str:
+        """Consumer group of the planner."""
+        return f"{self.prefix}planner"
+
+    @property
+    def coordinator_group(self) -> str:
+        """Consumer group of the coordinator."""
+        return f"{self.prefix}coordinator"
+
+    def agent_group(self, agent: str) -> str:
+        """Consumer group of one agent."""
+        return f"{self.prefix}agent.{agent}"
+
+    def core_specs(self, *, partitions: int = 4) -> list[TopicSpec]:
+        """Topics that every installation needs."""
+        delete = {"cleanup.policy": "delete"}
+        return [
+            TopicSpec(
+                self.requests,
+                partitions,
+                {**delete, "retention.ms": str(7 * DAY_MS)},
+                "requests to plan and run",
+            ),
+            TopicSpec(
+                self.events,
+                partitions,
+                {
+                    **delete,
+                    "retention.ms": str(30 * DAY_MS),
+                    "message.timestamp.type": "LogAppendTime",
+                },
+                "every fact of every run",
+            ),
+            TopicSpec(
+                self.agents,
+                1,
+                {"cleanup.policy": "compact", "segment.ms": str(DAY_MS)},
+                "registry of agents",
+            ),
+            TopicSpec(
+                self.control,
+                1,
+                {**delete, "retention.ms": str(DAY_MS // 24)},
+                "what running instances must hear",
+            ),
+            TopicSpec(
+                self.dead_letters,
+                1,
+                {**delete, "retention.ms": str(90 * DAY_MS)},
+                "messages that could not be handled",
+            ),
+        ]
+
+    def agent_specs(self, agent: str, *, partitions: int = 8) -> list[TopicSpec]:
+        """Topics of one agent."""
+        return [
+            TopicSpec(
+                self.steps(agent),
+                partitions,
+                {"cleanup.policy": "delete", "retention.ms": str(7 * DAY_MS)},
+                f"work for the agent {agent}",
+            ),
+        ]
+
+
+def run_key(run_id: str) -> bytes:
+    """Partition key of everything about a run."""
+    return run_id.encode()
+
+
+def step_key(run_id: str, step_id: str) -> bytes:
+    """Partition key of one step's work: repeats and retries lie in the same partition."""
+    return f"{run_id}/{step_id}".encode()
+
+
+def agent_key(agent: str, instance: str | None = None) -> bytes:
+    """Key of an agent's definition, or of one of its instances."""
+    return (f"{agent}/{instance}" if instance else agent).encode()
+
+
+def origin_key(topic: str, partition: int, offset: int) -> bytes:
+    """Key of a dead letter: where the message lay."""
+    return f"{topic}/{partition}/{offset}".encode()
