@@ -1,0 +1,55 @@
+"""The pure core: what follows from the facts of a run.
+
+No I/O, no clock, no randomness: every decision is a function of the log alone, so a replay of the
+log decides the same. The coordinator, the in-process runner, `starlings replay` and the property
+tests all run this code.
+"""
+
+from __future__ import annotations
+
+from .context import render_task, resolve
+from .fold import begin, confirm, fold, record_end
+from .ledger import CarryPolicy, Ledger, Position
+from .outputs import confirmation_for, confirmed_decision, message_for
+from .state import (
+    Change,
+    Decision,
+    DecisionKind,
+    Ignored,
+    Run,
+    StepState,
+    Timer,
+    TimerKey,
+    obligations,
+)
+from .transitions import Phase, RunPhase
+from .validation import Limits, check_plan, parse_plan
+
+__all__ = [
+    "CarryPolicy",
+    "Change",
+    "Decision",
+    "DecisionKind",
+    "Ignored",
+    "Ledger",
+    "Limits",
+    "Phase",
+    "Position",
+    "Run",
+    "RunPhase",
+    "StepState",
+    "Timer",
+    "TimerKey",
+    "begin",
+    "check_plan",
+    "confirm",
+    "confirmation_for",
+    "confirmed_decision",
+    "fold",
+    "message_for",
+    "obligations",
+    "parse_plan",
+    "record_end",
+    "render_task",
+    "resolve",
+]

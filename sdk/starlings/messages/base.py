@@ -8,10 +8,11 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
+STEP_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_:-]{0,127}$"  # no dot: templates say steps.<id>.output
 AGENT_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
 
 RunId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
-StepId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+StepId = Annotated[str, StringConstraints(pattern=STEP_PATTERN)]
 AgentName = Annotated[str, StringConstraints(pattern=AGENT_PATTERN)]
 
 _TYPE = re.compile(r"^starlings\.([a-z_]+)\.v(\d+)$")

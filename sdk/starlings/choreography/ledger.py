@@ -1,0 +1,284 @@
+"""All runs of one partition of `events`: the coordinator's recovery protocol, without any I/O.
+
+The log is the only truth and its own outbox. A ledger that has folded the log from `start` (a
+committed `restore_from`) to its end knows what one that folded all of it knows:
+
+- A run is known from its `plan_created`, or from a `run_snapshot` that carried it forward. Facts of
+  a run not known yet are held while recovering, until its snapshot arrives.
+- A snapshot says which `plan_created` began its run. A reader that took a later repeat of the plan
+  for the beginning finds that out (`misread`), and reads again knowing better.
+- `restore_from` is the smallest offset that any open run still needs, computed from what the log
+  holds, and stays behind the head by a look-back, so that the repeat of a plan whose run has just
+  ended is recognised. Such a repeat is answered by repeating the run's `run_done`; until that is in
+  the log, the run's end counts as needed.
+- A cancel that arrives before its plan is kept for as long as the look-back.
+- A run on which the fold breaks is parked with its report; the others go on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import NamedTuple
+
+from starlings.messages.base import Message
+from starlings.messages.facts import (
+    CancelRequested,
+    PlanCreated,
+    PlanRejected,
+    RunDone,
+    RunSnapshot,
+)
+
+from . import snapshot
+from .fold import begin, confirm, fold, record_end
+from .state import Change, Ignored, Run
+
+UNKNOWN_RUN = Ignored("no such run is open")
+
+
+@dataclass(frozen=True)
+class CarryPolicy:
+    """When runs are carried forward, and how far back repeats are recognised."""
+
+    look_back_records: int = 200_000
+    look_back_ms: int = 600_000
+    carry_after_records: int = 50_000
+    carry_after_ms: int = 10 * 86_400_000  # a third of the default retention of events
+    sample_every: int = 512  # records between two points of the clock that maps times to offsets
+
+
+class Position(NamedTuple):
+    """A record's place in the log, in both of its measures."""
+
+    offset: int
+    at_ms: int
+
+
+class Parked(NamedTuple):
+    """A run that the fold could not go on with."""
+
+    run_id: str
+    offset: int
+    error: Exception
+
+
+@dataclass
+class Ledger:
+    """The runs of one partition, as the log from `start` up to `position` tells them."""
+
+    start: int = 0
+    policy: CarryPolicy = field(default_factory=CarryPolicy)
+    known_plans: Mapping[str, int] = field(default_factory=dict)
+    recovering: bool = True
+    position: int = field(init=False)
+    now_ms: int = 0
+    runs: dict[str, Run] = field(default_factory=dict)
+    anchors: dict[str, Position] = field(default_factory=dict)
+    ended: dict[str, Position] = field(default_factory=dict)
+    repeated: dict[str, Position] = field(default_factory=dict)  # ends that must be said again
+    early: dict[str, tuple[Position, CancelRequested]] = field(default_factory=dict)
+    held: dict[str, list[tuple[Position, Message | str]]] = field(default_factory=dict)
+    parked: dict[str, Parked] = field(default_factory=dict)
+    misread: dict[str, int] = field(default_factory=dict)  # runs begun at a repeat of their plan
+    _clock: deque[Position] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        """Stand at the beginning of what will be read."""
+        self.position = self.start
+
+    # -- reading the log -----------------------------------------------------------------------
+
+    def fold(self, place: Position, fact: Message) -> Change | Ignored:
+        """Fold one decoded fact at its place in the log."""
+        self._step_to(place)
+        run_id: str = getattr(fact, "run_id", "")
+        if run_id in self.parked:
+            return Ignored("the run is parked")
+        try:
+            return self._fold(run_id, place, fact)
+        except Exception as error:
+            return self._park(run_id, place, error)
+
+    def confirm(self, place: Position, run_id: str, decision_id: str) -> Change | Ignored:
+        """Note from a header alone that a decision is in the log."""
+        self._step_to(place)
+        run = self.runs.get(run_id)
+        if run is not None:
+            return confirm(run, decision_id)
+        if self.recovering and run_id not in self.ended:
+            self.held.setdefault(run_id, []).append((place, decision_id))
+        return UNKNOWN_RUN
+
+    def end(self, place: Position, run_id: str) -> Change | Ignored:
+        """Note from a header alone that a run's `run_done` is in the log."""
+        self._step_to(place)
+        return self._end(run_id, place)
+
+    def skip(self, place: Position) -> None:
+        """Pass over a record that says nothing about runs."""
+        self._step_to(place)
+
+    def finish_recovery(self) -> None:
+        """The end of the log has been reached: facts still held belong to runs long ended."""
+        self.recovering = False
+        self.held.clear()
+
+    def _step_to(self, place: Position) -> None:
+        self.position = place.offset + 1
+        self.now_ms = max(self.now_ms, place.at_ms)
+        clock = self._clock
+        if not clock or place.offset - clock[-1].offset >= self.policy.sample_every:
+            clock.append(Position(place.offset, self.now_ms))
+
+    def _fold(self, run_id: str, place: Position, fact: Message) -> Change | Ignored:
+        if isinstance(fact, RunSnapshot):
+            return self._take_snapshot(place, fact)
+        if isinstance(fact, RunDone):
+            return self._end(run_id, place)
+        run = self.runs.get(run_id)
+        if run is not None:
+            return fold(run, fact, at_ms=place.at_ms)
+        if self._ended_lately(run_id, place):
+            return self._after_the_end(run_id, fact)
+        if isinstance(fact, PlanCreated | PlanRejected):
+            return self._begin(place, fact)
+        if isinstance(fact, CancelRequested):
+            self.early[run_id] = (place, fact)
+        if self.recovering:
+            self.held.setdefault(run_id, []).append((place, fact))
+        return UNKNOWN_RUN
+
+    def _begin(self, place: Position, fact: PlanCreated | PlanRejected) -> Change | Ignored:
+        run_id = fact.run_id
+        if self.known_plans.get(run_id, place.offset) != place.offset:
+            return Ignored("a repeat of a plan whose run was begun before the reader's start")
+        run, change = begin(fact, offset=place.offset, at_ms=place.at_ms)
+        self.runs[run_id], self.anchors[run_id] = run, place
+        early = self.early.pop(run_id, None)
+        if early is None or not self._within_look_back(early[0], place):
+            return change
+        cancelled = fold(run, early[1], at_ms=place.at_ms)
+        if isinstance(cancelled, Ignored):
+            return change
+        owed = tuple(d for d in (*change.decisions, *cancelled.decisions) if d.id in run.owed)
+        return Change(owed, cancelled.timers)
+
+    def _take_snapshot(self, place: Position, fact: RunSnapshot) -> Change | Ignored:
+        run_id, run = fact.run_id, self.runs.get(fact.run_id)
+        if run_id in self.ended or fact.as_of + 1 < self.start:
+            return Ignored("the snapshot is of no use to this reader")
+        if run is None:
+            run = self.runs[run_id] = snapshot.load(run_id, fact.plan_offset, fact.state)
+            self.anchors[run_id] = Position(fact.as_of + 1, place.at_ms)
+            for held_at, held in self.held.pop(run_id, []):
+                if held_at.offset > fact.as_of and isinstance(held, str):
+                    confirm(run, held)
+                elif held_at.offset > fact.as_of and not isinstance(held, str):
+                    self._fold(run_id, held_at, held)
+            self.early.pop(run_id, None)
+        elif run.plan_offset != fact.plan_offset:
+            self.misread[run_id] = fact.plan_offset
+            return Ignored("this reader began the run at a repeat of its plan")
+        if run_id in self.runs and fact.as_of + 1 > self.anchors[run_id].offset:
+            self.anchors[run_id] = Position(fact.as_of + 1, place.at_ms)
+        return Change()
+
+    def _end(self, run_id: str, place: Position) -> Change | Ignored:
+        self.ended.pop(run_id, None)
+        self.ended[run_id] = place  # kept in the order of the log
+        self.repeated.pop(run_id, None)
+        self.parked.pop(run_id, None)
+        self.held.pop(run_id, None)
+        self.early.pop(run_id, None)
+        self.anchors.pop(run_id, None)
+        run = self.runs.pop(run_id, None)
+        return record_end(run) if run else UNKNOWN_RUN
+
+    def _after_the_end(self, run_id: str, fact: Message) -> Change | Ignored:
+        if isinstance(fact, PlanCreated | PlanRejected):
+            self.repeated[run_id] = self.ended[run_id]
+        return Ignored("the run has ended")
+
+    def _park(self, run_id: str, place: Position, error: Exception) -> Ignored:
+        self.parked[run_id] = Parked(run_id, place.offset, error)
+        self.runs.pop(run_id, None)
+        return Ignored(f"the run is parked now: {error}")
+
+    # -- looking back and carrying forward -----------------------------------------------------
+
+    def _within_look_back(self, then: Position, now: Position) -> bool:
+        policy = self.policy
+        return (
+            now.offset - then.offset <= policy.look_back_records
+            and now.at_ms - then.at_ms <= policy.look_back_ms
+        )
+
+    def _ended_lately(self, run_id: str, place: Position) -> bool:
+        end = self.ended.get(run_id)
+        if end is None:
+            return False
+        if run_id in self.repeated or self._within_look_back(end, place):
+            return True
+        del self.ended[run_id]
+        return False
+
+    def look_back_offset(self) -> int:
+        """Find the first offset from which repeats must be recognised."""
+        clock = self._clock
+        while len(clock) > 1 and self.now_ms - clock[1].at_ms > self.policy.look_back_ms:
+            clock.popleft()
+        by_time = clock[0].offset if clock else self.start
+        return max(by_time, self.position - self.policy.look_back_records, 0)
+
+    def restore_from(self) -> int:
+        """Compute the smallest offset that a later reader must begin at; forget what is older."""
+        needed = self.look_back_offset()
+        self._forget(needed)
+        places = chain(
+            self.anchors.values(),
+            self.repeated.values(),
+            (place for place, _ in self.early.values()),
+        )
+        needed = min(chain([needed], (place.offset for place in places)))
+        return max(self.start, needed)
+
+    def _forget(self, offset: int) -> None:
+        now = Position(self.position, self.now_ms)
+        for run_id in self.parked:  # waits for better code, but not for ever
+            place = self.anchors.get(run_id, now)
+            if self.position - place.offset > self.policy.carry_after_records:
+                del self.anchors[run_id]
+        for run_id, (place, _) in list(self.early.items()):
+            if not self._within_look_back(place, now):
+                del self.early[run_id]
+        for run_id, place in list(self.ended.items()):
+            if place.offset >= offset:
+                break  # in the order of the log
+            if run_id not in self.repeated:
+                del self.ended[run_id]
+
+    def to_carry(self, limit: int) -> Iterator[str]:
+        """Yield up to `limit` runs whose anchor has fallen too far behind the head."""
+        far = max(self.policy.carry_after_records, 2 * len(self.runs))
+        for run_id, anchor in list(self.anchors.items()):
+            if limit <= 0:
+                return
+            behind = self.position - anchor.offset
+            if run_id in self.runs and (
+                behind > far or self.now_ms - anchor.at_ms > self.policy.carry_after_ms
+            ):
+                limit -= 1
+                yield run_id
+
+    def carry(self, run_id: str) -> RunSnapshot:
+        """Take a snapshot of a run as of the last record that was folded."""
+        run = self.runs[run_id]
+        return RunSnapshot(
+            run_id=run_id,
+            as_of=self.position - 1,
+            plan_offset=run.plan_offset,
+            state=snapshot.save(run),
+        )

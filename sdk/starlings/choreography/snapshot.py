@@ -1,0 +1,105 @@
+"""A run's state as JSON and back, for carrying it forward on the log.
+
+What can be worked out again (dependents, counters, the ready heap) is not written. A restored run
+is equal to the one that was saved, field for field: a property test holds that.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any
+
+from starlings.messages.errors import ErrorInfo, Problem
+from starlings.messages.facts import RunOutcome, TimerKind
+from starlings.messages.plan import Plan, RunOptions, Step
+
+from .state import Decision, DecisionKind, Run, StepState, TimerKey
+from .transitions import OUT, SETTLED, Phase, RunPhase
+
+STATE_VERSION = 1
+
+
+def save(run: Run) -> dict[str, Any]:
+    """Write a run's state as JSON values."""
+    return {
+        "version": STATE_VERSION,
+        "options": run.options.model_dump(mode="json"),
+        "began_ms": run.began_ms,
+        "request": run.request,
+        "tags": run.tags,
+        "phase": run.phase.value,
+        "steps": [_save_step(step) for step in run.order],
+        "owed": [list(decision) for decision in run.owed.values()],
+        "timers": [[*key, due_ms] for key, due_ms in run.timers.items()],
+        "outcome": run.outcome.value if run.outcome else None,
+        "error": _dump(run.error),
+        "problems": [problem.model_dump(mode="json") for problem in run.problems],
+        "ended_ms": run.ended_ms,
+        "usage": run.usage,
+    }
+
+
+def load(run_id: str, plan_offset: int, state: dict[str, Any]) -> Run:
+    """Build a run from its saved state."""
+    run = Run(
+        run_id=run_id,
+        options=RunOptions.model_validate(state["options"]),
+        plan_offset=plan_offset,
+        began_ms=state["began_ms"],
+        request=state["request"],
+        tags=state["tags"],
+        phase=RunPhase(state["phase"]),
+        outcome=RunOutcome(state["outcome"]) if state["outcome"] else None,
+        error=_error(state["error"]),
+        problems=[Problem.model_validate(p) for p in state["problems"]],
+        ended_ms=state["ended_ms"],
+        usage=dict(state["usage"]),
+    )
+    specs = [Step.model_validate(saved["spec"]) for saved in state["steps"]]
+    run.lay_out(Plan.model_construct(steps=specs))
+    for step, saved in zip(run.order, state["steps"], strict=True):
+        _load_step(step, saved)
+    _count(run)
+    for ident, kind, step_id, attempt, because in state["owed"]:
+        run.owed[ident] = Decision(ident, DecisionKind(kind), step_id, attempt, because)
+    for kind, step_id, attempt, due_ms in state["timers"]:
+        run.timers[TimerKey(TimerKind(kind), step_id, attempt)] = due_ms
+    return run
+
+
+def _save_step(step: StepState) -> dict[str, Any]:
+    return {
+        "spec": step.spec.model_dump(mode="json", exclude_defaults=True),
+        "phase": step.phase.value,
+        "attempt": step.attempt,
+        "missing": step.missing,
+        "output": step.output,
+        "summary": step.summary,
+        "error": _dump(step.error),
+        "because": step.because,
+    }
+
+
+def _load_step(step: StepState, saved: dict[str, Any]) -> None:
+    step.phase = Phase(saved["phase"])
+    step.attempt = saved["attempt"]
+    step.missing = saved["missing"]
+    step.output = saved["output"]
+    step.summary = saved["summary"]
+    step.error = _error(saved["error"])
+    step.because = saved["because"]
+
+
+def _count(run: Run) -> None:
+    run.out = sum(step.phase in OUT for step in run.order)
+    run.unsettled = sum(step.phase not in SETTLED for step in run.order)
+    run.ready = [step.index for step in run.order if step.phase is Phase.READY]
+    heapq.heapify(run.ready)
+
+
+def _dump(error: ErrorInfo | None) -> dict[str, Any] | None:
+    return error.model_dump(mode="json") if error else None
+
+
+def _error(saved: dict[str, Any] | None) -> ErrorInfo | None:
+    return ErrorInfo.model_validate(saved) if saved else None

@@ -1,0 +1,171 @@
+"""The state of one run: what a fold of its facts leaves behind.
+
+Everything here is plain data. `Run.owed` and `Run.timers` are kept up to date with every fact, so
+that asking what is owed costs nothing, however long the plan.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from starlings.messages.errors import ErrorInfo, Problem
+from starlings.messages.facts import RunOutcome, TimerKind, Usage
+from starlings.messages.plan import FailurePolicy, Plan, RetryPolicy, RunOptions, Step, Timeouts
+
+from .transitions import (
+    OUT,
+    RUN_MOVES,
+    SETTLED,
+    STEP_MOVES,
+    Phase,
+    RunEvent,
+    RunPhase,
+    StepEvent,
+    move,
+)
+
+
+class DecisionKind(StrEnum):
+    """What the coordinator can decide; the values name the message that carries it out."""
+
+    RELEASE = "step_ready"
+    SKIP = "step_skipped"
+    STOP = "stop_requested"
+    END = "run_done"
+
+
+class Decision(NamedTuple):
+    """Something that must exist on Kafka, under an id that is always the same."""
+
+    id: str
+    kind: DecisionKind
+    step_id: str | None = None
+    attempt: int = 0
+    because: str = ""
+
+
+class TimerKey(NamedTuple):
+    """Which timer: a run has at most one per kind, step and attempt."""
+
+    kind: TimerKind
+    step_id: str | None = None
+    attempt: int = 0
+
+
+class Timer(NamedTuple):
+    """A point in the log's time at which `timer_fired` is owed."""
+
+    key: TimerKey
+    due_ms: int
+
+
+class Change(NamedTuple):
+    """A fact that counted, with what it newly requires."""
+
+    decisions: tuple[Decision, ...] = ()
+    timers: tuple[Timer, ...] = ()
+
+
+class Ignored(NamedTuple):
+    """A fact that changes nothing, and why: repeats and late comers are normal."""
+
+    reason: str
+
+
+@dataclass(slots=True)
+class StepState:
+    """Where one step stands."""
+
+    spec: Step
+    index: int
+    dependents: list[int]
+    missing: int  # dependencies that have not settled yet
+    phase: Phase = Phase.WAITING
+    attempt: int = 0  # the latest one that was released
+    output: Any = None
+    summary: str | None = None
+    error: ErrorInfo | None = None
+    because: str | None = None  # the failed step on whose account this one is skipped
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more will happen to this step."""
+        return self.phase in SETTLED
+
+
+@dataclass(slots=True)
+class Run:
+    """One run, as its facts up to some offset tell it."""
+
+    run_id: str
+    options: RunOptions
+    plan_offset: int
+    began_ms: int
+    request: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    phase: RunPhase = RunPhase.RUNNING
+    steps: dict[str, StepState] = field(default_factory=dict)
+    order: list[StepState] = field(default_factory=list)
+    ready: list[int] = field(default_factory=list)  # heap of indices, so plan order breaks ties
+    out: int = 0  # attempts that are with an agent
+    unsettled: int = 0
+    owed: dict[str, Decision] = field(default_factory=dict)
+    timers: dict[TimerKey, int] = field(default_factory=dict)
+    outcome: RunOutcome | None = None
+    error: ErrorInfo | None = None
+    problems: list[Problem] = field(default_factory=list)
+    ended_ms: int = 0
+    usage: dict[str, int] = field(default_factory=dict)
+
+    def lay_out(self, plan: Plan) -> None:
+        """Turn a plan into step states with their dependents, in plan order."""
+        index = {step.id: i for i, step in enumerate(plan.steps)}
+        self.order = [
+            StepState(spec=step, index=i, dependents=[], missing=len(set(step.depends_on)))
+            for i, step in enumerate(plan.steps)
+        ]
+        for state in self.order:
+            for dependency in dict.fromkeys(state.spec.depends_on):
+                self.order[index[dependency]].dependents.append(state.index)
+        self.steps = {state.spec.id: state for state in self.order}
+        self.unsettled = len(self.order)
+
+    def move(self, step: StepState, event: StepEvent) -> None:
+        """Move a step by the table, keeping the counters and the ready heap right."""
+        before, step.phase = step.phase, move(STEP_MOVES, step.phase, event)
+        self.out += (step.phase in OUT) - (before in OUT)
+        self.unsettled -= step.phase in SETTLED
+        if step.phase is Phase.READY:
+            heapq.heappush(self.ready, step.index)
+
+    def turn(self, event: RunEvent) -> None:
+        """Move the run by the table."""
+        self.phase = move(RUN_MOVES, self.phase, event)
+
+    def retry_policy(self, step: StepState) -> RetryPolicy:
+        """Say how often a step is tried: its own word, else the run's."""
+        return step.spec.retry or self.options.retry
+
+    def timeouts(self, step: StepState) -> Timeouts:
+        """Say how long an attempt may take: the step's own word, else the run's."""
+        return step.spec.timeouts or self.options.timeouts
+
+    def failure_policy(self, step: StepState) -> FailurePolicy:
+        """Say what a failure of this step means: its own word, else the run's."""
+        return step.spec.on_failure or self.options.on_failure
+
+    def add_usage(self, usage: Usage | None) -> None:
+        """Count what a model's provider will charge for."""
+        if usage is None:
+            return
+        for name in ("calls", "input_tokens", "output_tokens"):
+            self.usage[name] = self.usage.get(name, 0) + getattr(usage, name)
+
+
+def obligations(run: Run) -> tuple[Iterator[Decision], Iterator[Timer]]:
+    """Say what must exist on Kafka and is not confirmed by the log, and which timers run."""
+    return iter(run.owed.values()), (Timer(key, due) for key, due in run.timers.items())
