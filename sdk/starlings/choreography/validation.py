@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,11 +54,17 @@ def parse_plan(
     too_big = list(_size_problems(data, limits))
     if too_big:  # looking closer would cost what the limit protects from
         raise PlanInvalid(too_big)
+    known: set[Any] | None = None
+    problems: list[Problem] = []
     try:
         plan = Plan.model_validate(data)
     except ValidationError as error:
-        raise PlanInvalid([_shape_problem(e, data) for e in error.errors()]) from None
-    problems = check_plan(plan, agents=agents, alive=alive, options=options, limits=limits)
+        problems = [_shape_problem(e, data) for e in error.errors()]
+        plan = _readable_part(data)
+        known = {step.get("id") for step in _raw_steps(data)}
+    problems += check_plan(
+        plan, agents=agents, alive=alive, options=options, limits=limits, known=known
+    )
     if problems:
         raise PlanInvalid(problems)
     return plan
@@ -70,16 +77,20 @@ def check_plan(
     alive: Collection[str] | None = None,
     options: RunOptions | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    known: Collection[Any] | None = None,
 ) -> list[Problem]:
-    """List everything that is wrong with a plan of the right shape; empty when all is well."""
+    """List everything that is wrong with a plan of the right shape; empty when all is well.
+
+    `known` are the ids that count as existing, where the plan is only the readable part of one.
+    """
     if len(plan.steps) > limits.steps:
         return list(_count_problems(len(plan.steps), limits))
     problems = [*_parallel_problems(options, limits), *_duplicates(plan)]
-    if not plan.steps:
+    if not plan.steps and not known:
         problems.append(
             Problem(code="no_steps", message="the plan has no steps", remedy="add a step")
         )
-    known = {step.id for step in plan.steps}
+    known = known or {step.id for step in plan.steps}
     for step in plan.steps:
         problems += _task_problems(step)
         problems += _dependency_problems(step, known)
@@ -115,6 +126,20 @@ def _count_problems(count: int, limits: Limits) -> Iterator[Problem]:
         message=f"the plan has {count:,} steps; the limit is {limits.steps:,}",
         remedy="split the work over several runs, or let one step do more",
     )
+
+
+def _raw_steps(data: Any) -> list[dict[str, Any]]:
+    steps = data.get("steps") if isinstance(data, dict) else None
+    return [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+
+
+def _readable_part(data: Any) -> Plan:
+    """Keep the steps that have the right shape, so that their problems are found as well."""
+    steps = []
+    for raw in _raw_steps(data):
+        with suppress(ValidationError):
+            steps.append(Step.model_validate(raw))
+    return Plan.model_construct(steps=steps)
 
 
 def _shape_problem(error: Any, data: Any) -> Problem:
