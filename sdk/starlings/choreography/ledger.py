@@ -100,7 +100,8 @@ class Ledger:
         try:
             return self._fold(run_id, place, fact)
         except Exception as error:
-            return self._park(run_id, place, error)
+            self.park(run_id, error)
+            return Ignored(f"the run is parked now: {error}")
 
     def confirm(self, place: Position, run_id: str, decision_id: str) -> Change | Ignored:
         """Note from a header alone that a decision is in the log."""
@@ -202,10 +203,10 @@ class Ledger:
             self.repeated[run_id] = self.ended[run_id]
         return Ignored("the run has ended")
 
-    def _park(self, run_id: str, place: Position, error: Exception) -> Ignored:
-        self.parked[run_id] = Parked(run_id, place.offset, error)
+    def park(self, run_id: str, error: Exception) -> None:
+        """Set a run aside on which this code cannot go on."""
+        self.parked[run_id] = Parked(run_id, self.position - 1, error)
         self.runs.pop(run_id, None)
-        return Ignored(f"the run is parked now: {error}")
 
     # -- looking back and carrying forward -----------------------------------------------------
 

@@ -40,7 +40,7 @@ from .facts import (
     ToolCall,
     Usage,
 )
-from .ids import attempt_id, message_id, run_id_at
+from .ids import attempt_id, message_id, run_id_at, snapshot_id, timer_id
 from .plan import FailurePolicy, Plan, RetryPolicy, RunOptions, Step, Timeouts
 from .registry import AgentAlive, AgentDefined, ToolDefinition
 from .topics import Topics, TopicSpec, agent_key, origin_key, run_key, step_key
@@ -127,6 +127,8 @@ __all__ = [
     "origin_key",
     "run_id_at",
     "run_key",
+    "snapshot_id",
     "split_ce_type",
     "step_key",
+    "timer_id",
 ]

@@ -20,3 +20,14 @@ def attempt_id(run_id: str, step_id: str, attempt: int, name: str) -> str:
 def run_id_at(topic: str, partition: int, offset: int) -> str:
     """Run id of a request that brought none: the place where it lies."""
     return f"{_NOT_IN_ID.sub('-', topic)}-{partition}-{offset}"
+
+
+def snapshot_id(run_id: str, plan_offset: int, as_of: int) -> str:
+    """Id of a snapshot: which beginning, and up to where."""
+    return f"{run_id}/run_snapshot/{plan_offset}/{as_of}"
+
+
+def timer_id(run_id: str, kind: str, step_id: str | None, attempt: int, due_ms: int) -> str:
+    """Id of a timer that fired; the same timer set anew has another due time."""
+    where = f"{step_id}/{attempt}/" if step_id else ""
+    return f"{run_id}/{where}timer_fired/{kind}/{due_ms}"
