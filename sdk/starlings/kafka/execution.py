@@ -1,0 +1,212 @@
+"""What happens to one record: decode, handle, try again, bury.
+
+Rules:
+
+- An offset is done when its handler has returned, or when the record has been buried. A handler
+  publishes its results and awaits their acknowledgements before it returns.
+- A handler that raises is our own bug, or Kafka's trouble. Bugs get a few tries, then the record
+  goes to the dead letters. Kafka's trouble gets as many tries as it lasts: a healthy record must
+  not be buried because a broker is away.
+- Burying is insisted on: a record that can be neither handled nor buried is not lost by being
+  committed.
+- A cancelled handler can see why (`cancellation()`). *Lost* and *shutdown* mean: publish nothing,
+  the record will run elsewhere or later. *Requested* means: publish the cancelled result and
+  return.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from starlings.messages import InvariantBroken, Message, UndecodableMessage
+
+from .codec import Codec, Received
+from .partition import Partition, Record
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[Received], Awaitable[None]]
+Burial = Callable[[Record, Exception], Awaitable[None]]
+
+
+class Cancellation(enum.Enum):
+    """Why a running handler is cancelled; the argument of its `CancelledError`."""
+
+    LOST = "lost"
+    SHUTDOWN = "shutdown"
+    REQUESTED = "requested"
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a parallel consumer has done since it was made."""
+
+    handled: int = 0
+    repeats: int = 0
+    unknown: int = 0
+    undecodable: int = 0
+    poisoned: int = 0
+    retried: int = 0
+    cancelled: int = 0
+    handed_back: int = 0
+    rebuilt: int = 0
+    rebalances: int = 0
+    commits: int = 0
+    commit_failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a failing handler is tried, and how long it rests in between."""
+
+    tries: int = 5
+    first_s: float = 0.2
+    most_s: float = 10.0
+
+    def pause_s(self, failures: int) -> float:
+        """Seconds to rest after so many failures in a row."""
+        return min(self.most_s, self.first_s * 2.0 ** min(failures - 1, 16))
+
+
+class Running:
+    """A record at work."""
+
+    __slots__ = ("cancellation", "finished", "handling", "partition", "received", "record", "task")
+
+    def __init__(self, record: Record, partition: Partition) -> None:
+        self.record = record
+        self.partition = partition
+        self.received: Received | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.handling = False
+        self.finished = False
+        self.cancellation: Cancellation | None = None
+
+    def cancel(self, reason: Cancellation) -> None:
+        """Cancel it. A request waits for the handler to begin, which alone can answer it."""
+        self.cancellation = reason
+        if self.task is not None and (self.handling or reason is not Cancellation.REQUESTED):
+            self.task.cancel(reason)
+
+
+_running: ContextVar[Running | None] = ContextVar("starlings_running", default=None)
+
+
+def cancellation() -> Cancellation | None:
+    """Say why the handler this is called from was cancelled; None while it was not."""
+    running = _running.get()
+    return running.cancellation if running else None
+
+
+class Execution:
+    """Brings records to their end, one task each."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        handler: Handler,
+        *,
+        on_poison: Burial,
+        on_undecodable: Burial,
+        retry: Retry,
+        counters: Counters,
+        default: type[Message] | None,
+    ) -> None:
+        self._codec = codec
+        self._handler = handler
+        self._on_poison = on_poison
+        self._on_undecodable = on_undecodable
+        self._retry = retry
+        self._counters = counters
+        self._default = default
+
+    async def run(self, running: Running) -> None:
+        """Bring one record to its end; `running.finished` says whether its offset is done."""
+        _running.set(running)
+        try:
+            await self._once(running)
+        except Exception as error:
+            await self._after(running, error)
+        running.finished = True
+
+    async def _once(self, running: Running) -> None:
+        received = running.received
+        if received is None:
+            received = await self._codec.decode(running.record, default=self._default)
+            if received is None:
+                self._counters.unknown += 1
+                return
+            running.received = received
+        if running.cancellation is Cancellation.REQUESTED and running.task is not None:
+            running.task.cancel(running.cancellation)  # asked for before there was a handler to ask
+        running.handling = True
+        try:
+            await self._handler(received)
+        except asyncio.CancelledError as error:
+            if running.task is not None and running.task.cancelling():
+                raise
+            raise InvariantBroken("the handler was cancelled from within, by nobody") from error
+        finally:
+            running.handling = False
+        self._counters.handled += 1
+
+    async def _after(self, running: Running, error: Exception) -> None:
+        failures = rested = 0
+        while True:
+            if running.received is None and isinstance(error, UndecodableMessage):
+                await self._bury(self._on_undecodable, running.record, error)
+                self._counters.undecodable += 1
+                return None
+            failures += 0 if _is_trouble_of_kafka(error) else 1
+            if failures >= self._retry.tries:
+                await self._bury(self._on_poison, running.record, error)
+                self._counters.poisoned += 1
+                return None
+            rested += 1
+            await self._rest(running.record, error, tries=rested)
+            try:
+                return await self._once(running)
+            except Exception as again:
+                error = again
+
+    async def _rest(self, record: Record, error: Exception, *, tries: int) -> None:
+        self._counters.retried += 1
+        pause_s = self._retry.pause_s(tries)
+        log.warning(
+            "handling a record failed, it will be tried again",
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            failures=tries,
+            pause_s=pause_s,
+            error=repr(error),
+            exc_info=None if _is_trouble_of_kafka(error) else error,
+        )
+        await asyncio.sleep(pause_s)
+
+    async def _bury(self, burial: Burial, record: Record, error: Exception) -> None:
+        failures = 0
+        while True:
+            try:
+                return await burial(record, error)
+            except Exception as trouble:
+                failures += 1
+                log.exception(
+                    "burying a record failed, it will be tried again",
+                    topic=record.topic,
+                    partition=record.partition,
+                    offset=record.offset,
+                    error=repr(trouble),
+                )
+            await asyncio.sleep(self._retry.pause_s(failures))
+
+
+def _is_trouble_of_kafka(error: Exception) -> bool:
+    return isinstance(error, KafkaError) and bool(error.retriable)

@@ -1,0 +1,257 @@
+"""The runtime under the planner and all agents: many records at work at once, out of order.
+
+What it promises about a record:
+
+- Its handler runs at least once, and is started again only when no end of it has reached the
+  group's commit: after a crash, only records that had not finished run again.
+- A record whose message id lay earlier in the same partition is a repeat: it is dropped.
+- Its offset counts as done when the handler has returned or the record has been buried, never
+  before.
+
+And about the consumer: polling never stops, however long handlers take; a rebalance cancels only
+what is really lost; a consumer that stalls or fails is built anew under the running handlers;
+`run` ends only because `stop` was set, or it was cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+import structlog
+from aiokafka import TopicPartition
+
+from starlings.messages import Message, Origin
+
+from .codec import Codec, Received
+from .connection import Connection
+from .execution import (
+    Burial,
+    Cancellation,
+    Counters,
+    Execution,
+    Handler,
+    Retry,
+    cancellation,
+)
+from .membership import ConsumerSettings, Membership
+from .partition import Limits
+from .pool import Pool
+from .recent_ids import Window
+
+log = structlog.get_logger(__name__)
+
+__all__ = [
+    "Cancellation",
+    "ConsumerSettings",
+    "Counters",
+    "Limits",
+    "ParallelConsumer",
+    "Retry",
+    "Window",
+    "cancellation",
+]
+
+
+class ParallelConsumer:
+    """Consume one topic in a group, with up to `concurrency` handlers at work.
+
+    `handler` gets what `codec` decoded; it publishes its results and awaits their acknowledgements
+    before it returns. `on_undecodable` and `on_poison` bury a raw record, with its error; they too
+    return when that is acknowledged. `default` is the type of messages that do not name theirs.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        codec: Codec,
+        *,
+        topic: str,
+        group_id: str,
+        concurrency: int,
+        handler: Handler,
+        on_undecodable: Burial,
+        on_poison: Burial,
+        default: type[Message] | None = None,
+        retry: Retry | None = None,
+        settings: ConsumerSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.topic = topic
+        self.group_id = group_id
+        self.concurrency = concurrency
+        self.counters = Counters()
+        self._connection = connection
+        self._settings = settings or ConsumerSettings()
+        self._clock = clock
+        self._execution = Execution(
+            codec,
+            handler,
+            on_poison=on_poison,
+            on_undecodable=on_undecodable,
+            retry=retry or Retry(),
+            counters=self.counters,
+            default=default,
+        )
+        self._pool = Pool(
+            self._execution.run,
+            concurrency=concurrency,
+            window=self._settings.window,
+            limits=self._settings.limits,
+            counters=self.counters,
+        )
+        self._membership: Membership | None = None
+        self._started = clock()
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    # -- what can be seen and done from outside ---------------------------------------------------
+
+    @property
+    def last_loop_monotonic(self) -> float:
+        """When the loop last went round, by the injected clock: the heartbeat for liveness."""
+        return self._membership.last_loop_monotonic if self._membership else self._started
+
+    @property
+    def ready(self) -> bool:
+        """Whether partitions have been assigned, and all that had to be read back has been."""
+        return self._pool.ready
+
+    @property
+    def assigned(self) -> frozenset[TopicPartition]:
+        """Partitions that are ours now."""
+        return frozenset(self._pool.partitions)
+
+    @property
+    def running(self) -> int:
+        """How many records are at work."""
+        return len(self._pool.running)
+
+    @property
+    def queued(self) -> int:
+        """How many records are fetched and wait for a handler."""
+        return self._pool.queued
+
+    @property
+    def crowded(self) -> int:
+        """How many partitions rest because their done-set has reached the limit of a commit."""
+        return sum(partition.crowded for partition in self._pool.partitions.values())
+
+    def running_records(self) -> Mapping[Origin, Received]:
+        """Say which records have a handler at work."""
+        return {
+            Origin(tp.topic, tp.partition, offset): running.received
+            for (tp, offset), running in self._pool.running.items()
+            if running.received is not None
+        }
+
+    def cancel(self, origin: Origin) -> bool:
+        """Ask the handler of a record to cancel; it publishes its result and returns.
+
+        False when the record is not at work here (any more).
+        """
+        tp = TopicPartition(origin.topic, origin.partition)
+        running = self._pool.running.get((tp, origin.offset))
+        if running is None or running.finished or running.cancellation is not None:
+            return False
+        self.counters.cancelled += 1
+        running.cancel(Cancellation.REQUESTED)
+        return True
+
+    def cancel_where(self, predicate: Callable[[Received], bool]) -> int:
+        """Ask all handlers whose record fits to cancel; say how many."""
+        return sum(
+            self.cancel(origin)
+            for origin, received in self.running_records().items()
+            if predicate(received)
+        )
+
+    # -- life -------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event, grace_s: float) -> None:
+        """Consume until `stop` is set; then finish within `grace_s`, hand back the rest, leave."""
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stopping.done():
+                await self._live(stopping, grace_s)
+        finally:
+            stopping.cancel()
+            self._pool.close()
+            self._pool.cancel_all(Cancellation.SHUTDOWN)
+            await self._pool.drained(self._settings.cancel_grace_s)
+            await self._see_off()
+
+    async def _live(self, stopping: asyncio.Task[bool], grace_s: float) -> None:
+        membership = self._membership = self._join()
+        life = asyncio.create_task(membership.live())
+        try:
+            await asyncio.wait((life, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done():
+                await self._wind_down(grace_s)
+        finally:
+            failure = await _end_of(life)
+            await self._leave(membership)
+        if not stopping.done():
+            await self._recover(failure, stopping)
+
+    def _join(self) -> Membership:
+        return Membership(
+            self._connection,
+            self._pool,
+            topic=self.topic,
+            group_id=self.group_id,
+            settings=self._settings,
+            counters=self.counters,
+            clock=self._clock,
+        )
+
+    async def _wind_down(self, grace_s: float) -> None:
+        self._pool.close()
+        log.info("stopping", topic=self.topic, group=self.group_id, running=self.running)
+        if await self._pool.drained(grace_s):
+            return
+        left = self._pool.cancel_all(Cancellation.SHUTDOWN)
+        log.warning(
+            "the grace period is over, records at work are handed back",
+            topic=self.topic,
+            group=self.group_id,
+            handed_back=left,
+        )
+        if not await self._pool.drained(self._settings.cancel_grace_s):
+            log.error("handlers do not end although cancelled", running=self.running)
+
+    async def _recover(self, failure: BaseException | None, stopping: asyncio.Task[bool]) -> None:
+        self._pool.hold()
+        for partition in self._pool.partitions.values():
+            partition.suspend()
+        self.counters.rebuilt += 1
+        log.warning(
+            "the consumer failed and is built anew",
+            topic=self.topic,
+            group=self.group_id,
+            error=repr(failure),
+        )
+        await asyncio.wait((stopping,), timeout=self._settings.rebuild_pause_s)
+
+    async def _leave(self, membership: Membership) -> None:
+        """Let a member leave; a broker that does not answer is not waited for."""
+        leaving = asyncio.create_task(membership.leave())
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._has_left)
+        await asyncio.wait((leaving,), timeout=self._settings.commit_timeout_s)
+
+    def _has_left(self, leaving: asyncio.Task[None]) -> None:
+        self._leaving.discard(leaving)
+        if not leaving.cancelled() and (error := leaving.exception()) is not None:
+            log.warning("leaving the group failed", topic=self.topic, error=repr(error))
+
+    async def _see_off(self) -> None:
+        for leaving in self._leaving:
+            leaving.cancel()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
+
+
+async def _end_of(life: asyncio.Task[None]) -> BaseException | None:
+    life.cancel()
+    (outcome,) = await asyncio.gather(life, return_exceptions=True)
+    return outcome
