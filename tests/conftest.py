@@ -1,0 +1,71 @@
+"""Fixtures that tests of all kinds share; what they stand on is in `tests/support`."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.kafka import (
+    Kafka,
+    SecuredKafka,
+    close_run_folder,
+    not_to_be_had,
+    open_run_folder,
+    session_kafka,
+    session_secured_kafka,
+)
+
+from starlings.broker import LocalBroker
+from starlings.messages import Topics
+from starlings.messages.errors import StarlingsError
+
+
+def pytest_configure(config):
+    open_run_folder(config)
+
+
+def pytest_unconfigure(config):
+    close_run_folder(config)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """The session's real Apache Kafka; `.bootstrap` is its address."""
+    with contextlib.ExitStack() as stack:
+        try:
+            found = stack.enter_context(session_kafka())
+        except StarlingsError as error:
+            not_to_be_had(error)
+            raise
+        yield found
+
+
+@pytest.fixture(scope="session")
+def secured_kafka() -> SecuredKafka:
+    """The session's Apache Kafka behind SASL_SSL, SCRAM and ACLs."""
+    try:
+        return session_secured_kafka()
+    except StarlingsError as error:
+        not_to_be_had(error)
+        raise
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[LocalBroker]:
+    """A started broker of the test's own, to kill and to pause."""
+    broker = LocalBroker(tmp_path / "broker")
+    try:
+        broker.start()
+    except StarlingsError as error:
+        not_to_be_had(error)
+    with broker:
+        yield broker
+
+
+@pytest.fixture
+def topics() -> Topics:
+    """Names under a prefix of this test's own."""
+    return Topics(f"t{uuid.uuid4().hex[:12]}.")
