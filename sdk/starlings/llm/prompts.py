@@ -10,8 +10,8 @@ Planner:
 
 Agent that chooses tools:
     system: `Role: agent <name>`, rules, then `Tools:` followed by `tool_list(…)`
-    user:   the results of earlier steps as JSON between `<results>` tags (where there are any), then
-            `Task: <text>`, then the step's structured input between `<input>` tags (if any):
+    user:   the results of earlier steps as JSON between `<results>` tags (where there are any),
+            `Task: <text>`, the step's structured input between `<input>` tags (where it has one):
             `render_task(ready.model_copy(update={"task": task_lines(ready.task, ready.input)}))`
     answer: `{"calls": [{"tool", "args", "reasoning"}], "cannot": null}`, where the argument value
             `"previous"` stands for the output of the call before

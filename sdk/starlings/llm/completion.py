@@ -1,0 +1,217 @@
+"""One call of a chat completion: tried again with patience, its troubles put into our words.
+
+One way of trying again: stamina's, with the provider's `Retry-After` in place of our back-off where
+it gives one; the client library's own retries are switched off. The error that leaves is one of
+`starlings.llm.errors`, never the library's; it carries no chain of causes, since those quote the
+server's answer and, with some servers, the API key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import openai
+import stamina
+
+from starlings.messages.errors import StarlingsError, TransientError
+
+from . import errors
+from .endpoint import Endpoint
+from .errors import ModelFailed
+from .reply import Reply, read_reply
+from .settings import LlmSettings
+
+_SAID_LIMIT = 500
+_TRY_AGAIN = frozenset({408, 409, 429})
+_SERVER_ERROR = 500
+
+
+class Call:
+    """One question to one endpoint.
+
+    `hasty` gives up on a plain HTTP 500 after one further try, since the caller has another way of
+    asking. `status` is the HTTP status of the last answer that was an error.
+    """
+
+    def __init__(
+        self,
+        client: openai.AsyncOpenAI,
+        endpoint: Endpoint,
+        settings: LlmSettings,
+        *,
+        hasty: bool = False,
+    ) -> None:
+        self._client = client
+        self._endpoint = endpoint
+        self._settings = settings
+        self._hasty = hasty
+        self.status: int | None = None
+        self._tries = 0
+        self._server_errors = 0
+
+    async def send(self, body: dict[str, Any]) -> Reply:
+        """Ask, and try again where that may help.
+
+        Raises:
+            TransientError: it may work later.
+            ModelFailed: it will not.
+        """
+        failure: Exception
+        try:
+            async for attempt in stamina.retry_context(
+                on=self._wait_before_retry,
+                attempts=self._settings.retries + 1,
+                timeout=None,
+                wait_initial=self._settings.backoff_s,
+                wait_max=self._settings.backoff_max_s,
+                wait_jitter=self._settings.backoff_s / 2,
+            ):
+                with attempt:
+                    return await self._send_once(body)
+        except (openai.OpenAIError, TimeoutError) as error:
+            failure = self._translate(error)
+        # outside of the except block, so that the library's error is no context of ours
+        raise failure
+
+    async def _send_once(self, body: dict[str, Any]) -> Reply:
+        self._tries += 1
+        self.status = None
+        async with asyncio.timeout(self._settings.timeout_s):
+            raw = await self._client.chat.completions.with_raw_response.create(**body)
+        return read_reply(raw.content, self._endpoint)
+
+    def _wait_before_retry(self, error: Exception) -> bool | float:
+        if isinstance(error, openai.APIStatusError):
+            self.status = error.status_code
+        if not may_work_later(error):
+            return False
+        if self._hasty and self.status == _SERVER_ERROR:
+            self._server_errors += 1
+            if self._server_errors > 1:
+                return False
+        wait_s = retry_after_s(error)
+        if wait_s is None:
+            return True
+        return wait_s if wait_s <= self._settings.retry_after_max_s else False
+
+    # -- errors in our words -------------------------------------------------------------------
+
+    def _translate(self, error: Exception) -> StarlingsError:
+        if isinstance(error, openai.APITimeoutError | TimeoutError):
+            return self._timeout()
+        if isinstance(error, openai.APIStatusError):
+            return self._status_error(error)
+        if isinstance(error, openai.APIConnectionError):
+            cause = error.__cause__ or error
+            return TransientError(
+                f"cannot reach the model at {self._endpoint.host} ({self._tried()}): "
+                f"{self._quote(str(cause) or type(cause).__name__)}; "
+                "check OPENAI_BASE_URL and the network",
+                code=errors.UNAVAILABLE,
+            )
+        return self._failed(
+            f"the model at {self._endpoint.host} could not be asked: {self._quote(str(error))}",
+            errors.REQUEST_REFUSED,
+            "check OPENAI_BASE_URL and OPENAI_API_KEY",
+        )
+
+    def _timeout(self) -> StarlingsError:
+        return TransientError(
+            f"no answer from {self._endpoint.model} at {self._endpoint.host} within "
+            f"{self._settings.timeout_s:g} s ({self._tried()}); raise STARLINGS_MODEL_TIMEOUT_S "
+            "if the model needs longer",
+            code=errors.TIMEOUT,
+        )
+
+    def _status_error(self, error: openai.APIStatusError) -> StarlingsError:
+        status = error.status_code
+        said = f"{self._endpoint.host} answered HTTP {status}: {self._said(error)}"
+        if status in {401, 403}:
+            what = "check OPENAI_API_KEY" if self._endpoint.has_key else "set OPENAI_API_KEY"
+            remedy = f"{what} (and OPENAI_BASE_URL, if the key belongs to another provider)"
+            return self._failed(said, errors.UNAUTHORIZED, remedy)
+        if _quota_exhausted(error):
+            remedy = "the account behind OPENAI_API_KEY has no credit left: raise its limit"
+            return self._failed(said, errors.QUOTA_EXHAUSTED, remedy)
+        if may_work_later(error):
+            return TransientError(
+                f"{said} ({self._tried()}); STARLINGS_MODEL_RETRIES sets how often to try",
+                code=errors.RATE_LIMITED if status == 429 else errors.UNAVAILABLE,  # noqa: PLR2004
+                retry_after_s=retry_after_s(error),
+            )
+        remedy = (
+            f"check that STARLINGS_MODEL ({self._endpoint.model!r}) and OPENAI_BASE_URL "
+            f"({self._endpoint.host}) name what this server has"
+            if status in {404, 405}
+            else "the server does not take this request as it is"
+        )
+        return self._failed(said, errors.REQUEST_REFUSED, remedy)
+
+    def _failed(self, what: str, code: str, remedy: str) -> ModelFailed:
+        return ModelFailed(what, code=code, remedy=remedy)
+
+    def _tried(self) -> str:
+        return "tried once" if self._tries == 1 else f"tried {self._tries} times"
+
+    def _said(self, error: openai.APIStatusError) -> str:
+        body = error.body
+        message = body.get("message") if isinstance(body, dict) else body
+        text = message if isinstance(message, str) else error.response.text
+        return self._quote(" ".join(text.split()) or "(no text)")
+
+    def _quote(self, text: str) -> str:
+        key = self._endpoint.api_key.get_secret_value()
+        if self._endpoint.has_key and key:
+            text = text.replace(key, "***")
+        return text if len(text) <= _SAID_LIMIT else text[:_SAID_LIMIT] + "…"
+
+
+def may_work_later(error: Exception) -> bool:
+    """Tell whether the same call may succeed on another try."""
+    if isinstance(error, openai.APIStatusError):
+        status = error.status_code
+        return (status in _TRY_AGAIN or status >= _SERVER_ERROR) and not _quota_exhausted(error)
+    return isinstance(error, openai.APIConnectionError | TimeoutError | TransientError)
+
+
+def retry_after_s(error: Exception) -> float | None:
+    """Read how long a server asks us to wait; None where it does not say so.
+
+    Source: RFC 9110, section 10.2.3 (seconds or a date); `retry-after-ms` is OpenAI's own.
+    """
+    if not isinstance(error, openai.APIStatusError):
+        return None
+    headers = error.response.headers
+    wait_s = _seconds(headers.get("retry-after-ms"), unit=1000)
+    if wait_s is None:
+        wait_s = _seconds(headers.get("retry-after"))
+    if wait_s is None:
+        wait_s = _until(headers.get("retry-after"))
+    return wait_s
+
+
+def _seconds(value: str | None, *, unit: int = 1) -> float | None:
+    try:
+        number = float(value) / unit if value else math.nan
+    except ValueError:
+        return None
+    return max(number, 0.0) if math.isfinite(number) else None
+
+
+def _until(value: str | None) -> float | None:
+    try:
+        moment = parsedate_to_datetime(value) if value else None
+    except ValueError:
+        return None
+    if moment is None:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max((moment - datetime.now(UTC)).total_seconds(), 0.0)
+
+
+def _quota_exhausted(error: openai.APIStatusError) -> bool:
+    return error.code == "insufficient_quota"

@@ -1,0 +1,99 @@
+"""Which model answers: the one that is configured, else the offline rules in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import structlog
+from pydantic import SecretStr
+
+from starlings.messages.errors import ConfigError
+
+from .settings import OPENAI_URL, LlmSettings
+
+_log = structlog.get_logger(__name__)
+_NO_KEY = SecretStr("not-needed")  # the client insists on one; local servers ignore it
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server that speaks the OpenAI chat protocol, and the model to ask there."""
+
+    base_url: str
+    model: str
+    api_key: SecretStr = _NO_KEY
+    offline: bool = False
+
+    @property
+    def host(self) -> str:
+        """Host and port, without the credentials that an address may carry."""
+        return urlsplit(self.base_url).netloc.rpartition("@")[2]
+
+    @property
+    def has_key(self) -> bool:
+        """Tell whether an API key was configured."""
+        return self.api_key is not _NO_KEY
+
+    @property
+    def is_openai(self) -> bool:
+        """Tell whether this is OpenAI's own service, or its twin on Azure."""
+        host = (urlsplit(self.base_url).hostname or "").lower()
+        return host.endswith(("openai.com", "openai.azure.com"))
+
+    @property
+    def is_local(self) -> bool:
+        """Tell whether the server is on this machine, where no proxy shall be asked."""
+        host = urlsplit(self.base_url).hostname or ""
+        try:
+            return host == "localhost" or ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def description(self) -> str:
+        """Say in words which model answers."""
+        if self.offline:
+            return (
+                f"{self.model}: rules in this process, no language model; they know sums, texts "
+                "and weather (set OPENAI_API_KEY or OPENAI_BASE_URL for a real model)"
+            )
+        return f"{self.model} at {self.host}"
+
+
+def configured_endpoint(settings: LlmSettings) -> Endpoint | None:
+    """Return the endpoint that the settings name; None where they name none."""
+    if settings.openai_api_key is None and settings.openai_base_url is None:
+        return None
+    return Endpoint(
+        base_url=settings.openai_base_url or OPENAI_URL,
+        model=settings.model,
+        api_key=settings.openai_api_key or _NO_KEY,
+    )
+
+
+@contextmanager
+def resolve_model(settings: LlmSettings) -> Iterator[Endpoint]:
+    """Yield the configured endpoint, else one of offline rules that lives as long as the block.
+
+    Raises:
+        ConfigError: no model is configured, and the offline model is not installed.
+    """
+    endpoint = configured_endpoint(settings)
+    if endpoint is not None:
+        yield endpoint
+        return
+    try:
+        from .offline import MODEL, offline_server  # noqa: PLC0415 - an extra, see below
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "set OPENAI_API_KEY or OPENAI_BASE_URL to say which model to ask; the offline model "
+            f"needs the extra starlings[offline] ({error.name} is not installed)"
+        ) from None
+    with offline_server() as base_url:
+        endpoint = Endpoint(base_url=base_url, model=MODEL, offline=True)
+        _log.warning("no model is configured: using the offline rules", model=endpoint.description)
+        yield endpoint

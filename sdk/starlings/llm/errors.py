@@ -1,0 +1,44 @@
+"""What can go wrong with a model, as codes that readers branch on.
+
+Transient troubles are a `TransientError` with one of the codes below (`model_rate_limited`,
+`model_unavailable`, `model_timeout`), for the caller to try again later. All others are a
+`ModelFailed`: trying again changes nothing, somebody has to mend something, and `remedy` says what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlings.messages.errors import StepFailed
+from starlings.messages.facts import Usage
+
+UNAUTHORIZED = "model_unauthorized"
+QUOTA_EXHAUSTED = "model_quota_exhausted"
+REQUEST_REFUSED = "model_request_refused"
+BAD_RESPONSE = "model_bad_response"
+OUTPUT_TRUNCATED = "model_output_truncated"
+OUTPUT_INVALID = "model_output_invalid"
+REFUSED = "model_refused"
+
+RATE_LIMITED = "model_rate_limited"
+UNAVAILABLE = "model_unavailable"
+TIMEOUT = "model_timeout"
+
+
+class ModelFailed(StepFailed):
+    """A model did not give a usable answer, and would not on another try either."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        remedy: str,
+        problems: Sequence[str] = (),
+        usage: Usage | None = None,
+    ) -> None:
+        super().__init__(f"{message}; {remedy}", code=code)
+        self.what = message
+        self.remedy = remedy
+        self.problems = list(problems)
+        self.usage = usage

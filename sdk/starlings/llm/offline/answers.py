@@ -1,0 +1,53 @@
+"""Answer a chat: as planner, as an agent that chooses tools, or by saying what this is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlings.llm import prompts
+
+from .calls import make_calls
+from .expressions import NotUnderstood
+from .plans import make_plan
+
+MODEL = "starlings-offline-rules"
+WITHOUT = "without a real model: set OPENAI_API_KEY or OPENAI_BASE_URL"
+ANNOUNCEMENT = (
+    f"I am {MODEL}: rules for sums, texts and weather, not a language model. "
+    "I plan and choose tools for Starlings; for anything else set OPENAI_API_KEY or "
+    "OPENAI_BASE_URL to use a real model."
+)
+
+
+def answer(messages: list[dict[str, Any]]) -> str:
+    """Return the content of the reply to a chat."""
+    system = "\n".join(_contents(messages, "system"))
+    asked = next(iter(_contents(messages, "user")), "")
+    role = prompts.read_role(system)
+    if role == "planner":
+        agents = prompts.read_agents(system)
+        return _json("steps", "plan", lambda: make_plan(prompts.read_request(asked), agents))
+    if role is not None and role.startswith("agent "):
+        tools = prompts.read_tools(system)
+        return _json("calls", "do", lambda: make_calls(prompts.read_task(asked), tools))
+    return ANNOUNCEMENT
+
+
+def _json(name: str, verb: str, make: Any) -> str:
+    try:
+        reply = {name: make(), "cannot": None}
+    except NotUnderstood as error:
+        why = f"I cannot {verb} this {WITHOUT} (the offline rules do not understand {error})"
+        reply = {name: [], "cannot": why}
+    except RecursionError:
+        reply = {name: [], "cannot": f"I cannot {verb} this {WITHOUT} (it is nested too deeply)"}
+    return json.dumps(reply, ensure_ascii=False)
+
+
+def _contents(messages: list[dict[str, Any]], role: str) -> list[str]:
+    return [
+        message["content"]
+        for message in messages
+        if message.get("role") == role and isinstance(message.get("content"), str)
+    ]
