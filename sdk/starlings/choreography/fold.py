@@ -51,7 +51,7 @@ from .transitions import OUT, Phase, RunEvent, RunPhase, StepEvent
 from .validation import check_plan
 
 SETTLE_GRACE_MS = 10_000  # how long a stopping run waits for attempts that are with agents
-_FAR_PAST = 0
+LONGEST_S = 100 * 365 * 86_400.0  # no timer runs longer, so that every due time is a sane number
 
 Outcome: TypeAlias = Change | Ignored
 
@@ -77,7 +77,7 @@ class _Fold:
     def arm(self, key: TimerKey, after_s: float | None) -> None:
         if after_s is None:
             return
-        due_ms = self.at_ms + int(after_s * 1000)
+        due_ms = self.at_ms + int(min(after_s, LONGEST_S) * 1000)
         self.run.timers[key] = due_ms
         self.timers.append(Timer(key, due_ms))
 
@@ -88,8 +88,17 @@ class _Fold:
                 timers.pop(TimerKey(kind, step.spec.id, step.attempt), None)
 
 
-def begin(fact: PlanCreated | PlanRejected, *, offset: int, at_ms: int) -> tuple[Run, Change]:
-    """Begin a run with the first plan (or its rejection) in the log, at `offset`."""
+def begin(
+    fact: PlanCreated | PlanRejected,
+    *,
+    offset: int,
+    at_ms: int,
+    cancel: CancelRequested | None = None,
+) -> tuple[Run, Change]:
+    """Begin a run with the first plan (or its rejection) in the log, at `offset`.
+
+    A `cancel` that came before the plan ends the run at once: nothing is released.
+    """
     options = fact.options if isinstance(fact, PlanCreated) else None
     run = Run(
         run_id=fact.run_id,
@@ -110,6 +119,9 @@ def begin(fact: PlanCreated | PlanRejected, *, offset: int, at_ms: int) -> tuple
         return run, folding.change()
     run.lay_out(fact.plan)
     run.add_usage(fact.usage)
+    if cancel is not None:
+        _cancel_requested(folding, cancel)
+        return run, folding.change()
     _arm_deadline(folding)
     for step in run.order:
         if not step.missing:
@@ -319,7 +331,7 @@ def _arm_deadline(folding: _Fold) -> None:
     options = folding.run.options
     limits = [options.timeout_s] if options.timeout_s is not None else []
     if options.deadline is not None:
-        limits.append(max(options.deadline.timestamp() - folding.at_ms / 1000, _FAR_PAST))
+        limits.append(max(options.deadline.timestamp() - folding.at_ms / 1000, 0.0))
     folding.arm(TimerKey(TimerKind.DEADLINE), min(limits, default=None))
 
 

@@ -3,8 +3,10 @@
 The log is the only truth and its own outbox. A ledger that has folded the log from `start` (a
 committed `restore_from`) to its end knows what one that folded all of it knows:
 
-- A run is known from its `plan_created`, or from a `run_snapshot` that carried it forward. Facts of
-  a run not known yet are held while recovering, until its snapshot arrives.
+- A run is known from its `plan_created`, or, where that lies before `start`, from a `run_snapshot`
+  that carried it forward. Facts of a run not known yet are held while recovering, until its
+  snapshot arrives. Once recovered, a reader knows every open run: a snapshot of another one is a
+  late word of a coordinator that has not read the run's end.
 - A snapshot says which `plan_created` began its run. A reader that took a later repeat of the plan
   for the beginning finds that out (`misread`), and reads again knowing better.
 - `restore_from` is the smallest offset that any open run still needs, computed from what the log
@@ -95,6 +97,8 @@ class Ledger:
         """Fold one decoded fact at its place in the log."""
         self._step_to(place)
         run_id: str = getattr(fact, "run_id", "")
+        if isinstance(fact, RunDone):
+            return self._end(run_id, place)
         if run_id in self.parked:
             return Ignored("the run is parked")
         try:
@@ -126,6 +130,7 @@ class Ledger:
         """The end of the log has been reached: facts still held belong to runs long ended."""
         self.recovering = False
         self.held.clear()
+        self.known_plans = {}
 
     def _step_to(self, place: Position) -> None:
         self.position = place.offset + 1
@@ -137,55 +142,63 @@ class Ledger:
     def _fold(self, run_id: str, place: Position, fact: Message) -> Change | Ignored:
         if isinstance(fact, RunSnapshot):
             return self._take_snapshot(place, fact)
-        if isinstance(fact, RunDone):
-            return self._end(run_id, place)
         run = self.runs.get(run_id)
         if run is not None:
             return fold(run, fact, at_ms=place.at_ms)
-        if self._ended_lately(run_id, place):
+        if isinstance(fact, CancelRequested):  # also after an end, which a later reader may not see
+            self.early[run_id] = (place, fact)
+        if self._ended_lately(run_id):
             return self._after_the_end(run_id, fact)
         if isinstance(fact, PlanCreated | PlanRejected):
             return self._begin(place, fact)
-        if isinstance(fact, CancelRequested):
-            self.early[run_id] = (place, fact)
         if self.recovering:
             self.held.setdefault(run_id, []).append((place, fact))
         return UNKNOWN_RUN
 
     def _begin(self, place: Position, fact: PlanCreated | PlanRejected) -> Change | Ignored:
         run_id = fact.run_id
-        if self.known_plans.get(run_id, place.offset) != place.offset:
+        if run_id in self.known_plans and run_id not in self.ended:
             return Ignored("a repeat of a plan whose run was begun before the reader's start")
-        run, change = begin(fact, offset=place.offset, at_ms=place.at_ms)
-        self.runs[run_id], self.anchors[run_id] = run, place
         early = self.early.pop(run_id, None)
-        if early is None or not self._within_look_back(early[0], place):
-            return change
-        cancelled = fold(run, early[1], at_ms=place.at_ms)
-        if isinstance(cancelled, Ignored):
-            return change
-        owed = tuple(d for d in (*change.decisions, *cancelled.decisions) if d.id in run.owed)
-        return Change(owed, cancelled.timers)
+        cancel = early[1] if early and self._lately(early[0]) else None
+        self.ended.pop(run_id, None)
+        self.anchors[run_id] = place  # first, so that it holds for a run that is parked, too
+        self.runs[run_id], change = begin(
+            fact, offset=place.offset, at_ms=place.at_ms, cancel=cancel
+        )
+        return change
 
     def _take_snapshot(self, place: Position, fact: RunSnapshot) -> Change | Ignored:
-        run_id, run = fact.run_id, self.runs.get(fact.run_id)
-        if run_id in self.ended or fact.as_of + 1 < self.start:
+        run_id = fact.run_id
+        run = self.runs.get(run_id)
+        if not self.start <= fact.as_of + 1 <= place.offset:
             return Ignored("the snapshot is of no use to this reader")
+        needed = self.recovering and fact.plan_offset < self.start  # else the plan itself was read
         if run is None:
-            run = self.runs[run_id] = snapshot.load(run_id, fact.plan_offset, fact.state)
-            self.anchors[run_id] = Position(fact.as_of + 1, place.at_ms)
-            for held_at, held in self.held.pop(run_id, []):
-                if held_at.offset > fact.as_of and isinstance(held, str):
-                    confirm(run, held)
-                elif held_at.offset > fact.as_of and not isinstance(held, str):
-                    self._fold(run_id, held_at, held)
-            self.early.pop(run_id, None)
+            if not needed or run_id in self.ended:
+                return Ignored("the snapshot is of a run that has ended")
+            self._load(place, fact)
         elif run.plan_offset != fact.plan_offset:
-            self.misread[run_id] = fact.plan_offset
-            return Ignored("this reader began the run at a repeat of its plan")
-        if run_id in self.runs and fact.as_of + 1 > self.anchors[run_id].offset:
+            if needed and run_id not in self.known_plans:
+                self.misread[run_id] = fact.plan_offset
+            return Ignored("this reader began the run at another plan")
+        elif fact.as_of + 1 > self.anchors[run_id].offset:
             self.anchors[run_id] = Position(fact.as_of + 1, place.at_ms)
         return Change()
+
+    def _load(self, place: Position, fact: RunSnapshot) -> None:
+        """Take a run up from its snapshot, and go on with the facts held for it."""
+        run_id = fact.run_id
+        self.anchors[run_id] = Position(fact.as_of + 1, place.at_ms)
+        run = self.runs[run_id] = snapshot.load(run_id, fact.plan_offset, fact.state)
+        for held_at, held in self.held.pop(run_id, []):
+            if held_at.offset <= fact.as_of:
+                continue
+            if isinstance(held, str):
+                confirm(run, held)
+            else:
+                fold(run, held, at_ms=held_at.at_ms)
+        self.early.pop(run_id, None)
 
     def _end(self, run_id: str, place: Position) -> Change | Ignored:
         self.ended.pop(run_id, None)
@@ -210,21 +223,16 @@ class Ledger:
 
     # -- looking back and carrying forward -----------------------------------------------------
 
-    def _within_look_back(self, then: Position, now: Position) -> bool:
-        policy = self.policy
+    def _lately(self, then: Position) -> bool:
+        """Whether a place lies within the look-back from the last record that was read."""
         return (
-            now.offset - then.offset <= policy.look_back_records
-            and now.at_ms - then.at_ms <= policy.look_back_ms
+            self.position - 1 - then.offset <= self.policy.look_back_records
+            and self.now_ms - then.at_ms <= self.policy.look_back_ms
         )
 
-    def _ended_lately(self, run_id: str, place: Position) -> bool:
+    def _ended_lately(self, run_id: str) -> bool:
         end = self.ended.get(run_id)
-        if end is None:
-            return False
-        if run_id in self.repeated or self._within_look_back(end, place):
-            return True
-        del self.ended[run_id]
-        return False
+        return end is not None and (run_id in self.repeated or self._lately(end))
 
     def look_back_offset(self) -> int:
         """Find the first offset from which repeats must be recognised."""
@@ -247,13 +255,12 @@ class Ledger:
         return max(self.start, needed)
 
     def _forget(self, offset: int) -> None:
-        now = Position(self.position, self.now_ms)
         for run_id in self.parked:  # waits for better code, but not for ever
-            place = self.anchors.get(run_id, now)
-            if self.position - place.offset > self.policy.carry_after_records:
+            anchor = self.anchors.get(run_id)
+            if anchor and self.position - anchor.offset > self.policy.carry_after_records:
                 del self.anchors[run_id]
         for run_id, (place, _) in list(self.early.items()):
-            if not self._within_look_back(place, now):
+            if not self._lately(place):
                 del self.early[run_id]
         for run_id, place in list(self.ended.items()):
             if place.offset >= offset:

@@ -1,7 +1,8 @@
 """A run's state as JSON and back, for carrying it forward on the log.
 
 What can be worked out again (dependents, counters, the ready heap) is not written. A restored run
-is equal to the one that was saved, field for field: a property test holds that.
+is equal to the one that was saved, field for field (the ready heap: item for item): a property test
+holds that.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import heapq
 from typing import Any
 
-from starlings.messages.errors import ErrorInfo, Problem
+from starlings.messages.errors import ErrorInfo, InvariantBroken, Problem
 from starlings.messages.facts import RunOutcome, TimerKind
 from starlings.messages.plan import Plan, RunOptions, Step
 
@@ -35,12 +36,21 @@ def save(run: Run) -> dict[str, Any]:
         "error": _dump(run.error),
         "problems": [problem.model_dump(mode="json") for problem in run.problems],
         "ended_ms": run.ended_ms,
-        "usage": run.usage,
+        "usage": dict(run.usage),  # counted on while the snapshot is on its way
     }
 
 
 def load(run_id: str, plan_offset: int, state: dict[str, Any]) -> Run:
-    """Build a run from its saved state."""
+    """Build a run from its saved state.
+
+    Raises:
+        InvariantBroken: the state was written by a later version of this code.
+    """
+    if state["version"] > STATE_VERSION:
+        raise InvariantBroken(
+            f"the snapshot of run {run_id} has state version {state['version']}; this coordinator "
+            f"reads up to {STATE_VERSION}: run the version that wrote it"
+        )
     run = Run(
         run_id=run_id,
         options=RunOptions.model_validate(state["options"]),
