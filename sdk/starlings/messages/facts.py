@@ -71,6 +71,7 @@ class PlanRejected(Message):
     problems: list[Problem]
     tags: dict[str, str] = Field(default_factory=dict)
     model: str | None = None
+    usage: Usage | None = None
 
 
 class StepOutcome(StrEnum):

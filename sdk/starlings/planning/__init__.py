@@ -1,0 +1,7 @@
+"""From a request to a plan: ask the model, hold its answer against the living agents."""
+
+from __future__ import annotations
+
+from .planner import Planner
+
+__all__ = ["Planner"]

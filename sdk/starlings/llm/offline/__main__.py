@@ -6,6 +6,7 @@ Prints its base URL as the first line of standard output when it is ready.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from contextlib import closing
 from socket import socket
@@ -37,8 +38,12 @@ def main() -> int:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
     print(ANNOUNCEMENT, file=sys.stderr, flush=True)  # noqa: T201
+    server = _Announcing()
+    # uvicorn raises the signal that stopped it once more when it is done: a stop is no failure
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     with closing(listener):
-        _Announcing().run(sockets=[listener])
+        server.run(sockets=[listener])
     return 0
 
 

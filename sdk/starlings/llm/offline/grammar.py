@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from . import vocabulary
 from .cursor import Cursor
 from .expressions import (
     ALL,
@@ -31,23 +32,6 @@ from .operations import NUMERIC_ROLES, OPERATIONS, Area
 from .patterns import Pattern, Slot, command_words, commands, phrases
 from .references import read_reference
 from .tokens import Kind, tokenize
-from .vocabulary import (
-    BETWEEN_ITEMS,
-    FILLERS,
-    LEADS,
-    NEGATIVE,
-    NOT_A_WORD_TO_QUOTE,
-    PERCENT,
-    PLACE_STOPS,
-    POSTFIX,
-    POWER,
-    PRODUCT,
-    SEPARATORS,
-    STOPS,
-    SUM,
-    TAILS,
-    Operators,
-)
 
 MAX_CHARS = 10_000
 _MAX_DEPTH = 25
@@ -103,7 +87,7 @@ class _Reader:
     def _clause(self) -> None:
         begin = self._at.position
         values = self._goes_on() or self._asked()
-        while not values and self._at.skip_any(LEADS):
+        while not values and self._at.skip_any(vocabulary.LEADS):
             values = self._asked()
         operations = [value for value in values or [] if isinstance(value, Operation)]
         if not operations or not self._clauses_may_end():
@@ -112,19 +96,19 @@ class _Reader:
         words = self._at.since(begin)
         alone = len(operations) == 1
         self._clauses += [Clause(o, words if alone else "") for o in operations]
-        while self._at.skip_any(TAILS):
+        while self._at.skip_any(vocabulary.TAILS):
             pass
 
     def _clauses_may_end(self) -> bool:
         begin = self._at.position
-        while self._at.skip_any(TAILS):
+        while self._at.skip_any(vocabulary.TAILS):
             pass
         ends = self._at.is_done or self._is_separator()
         self._at.position = begin
         return ends
 
     def _is_separator(self) -> bool:
-        return self._at.word() in SEPARATORS or self._at.word() in STOPS
+        return self._at.word() in vocabulary.SEPARATORS or self._at.word() in vocabulary.STOPS
 
     def _skip_separators(self) -> None:
         while self._is_separator():
@@ -238,7 +222,7 @@ class _Reader:
         while values:
             begin = self._at.position
             value = None
-            if self._at.skip_any(BETWEEN_ITEMS) and not self._is_command():
+            if self._at.skip_any(vocabulary.BETWEEN_ITEMS) and not self._is_command():
                 another = inner and self._is_command(behind_article=True)
                 value = read()
                 value = None if another and isinstance(value, Operation) else value
@@ -260,14 +244,14 @@ class _Reader:
 
     def _infix_after(self, left: Value) -> Value:
         left = self._power(self._postfix(left))
-        left = self._level(left, PRODUCT, self._tight)
-        return self._level(left, SUM, self._product)
+        left = self._level(left, vocabulary.PRODUCT, self._tight)
+        return self._level(left, vocabulary.SUM, self._product)
 
     def _product(self) -> Value | None:
         left = self._tight()
-        return None if left is None else self._level(left, PRODUCT, self._tight)
+        return None if left is None else self._level(left, vocabulary.PRODUCT, self._tight)
 
-    def _level(self, left: Value, operators: Operators, read: Read) -> Value:
+    def _level(self, left: Value, operators: vocabulary.Operators, read: Read) -> Value:
         while not isinstance(left, Text):
             begin = self._at.position
             name = next((name for words, name in operators if self._at.skip(words)), None)
@@ -281,7 +265,7 @@ class _Reader:
     def _tight(self) -> Value | None:
         """Read an operand with its powers."""
         begin = self._at.position
-        negative = self._at.skip_any(NEGATIVE)
+        negative = self._at.skip_any(vocabulary.NEGATIVE)
         value = self._operand()
         if value is None:
             self._at.position = begin
@@ -294,7 +278,7 @@ class _Reader:
     def _power(self, base: Value) -> Value:
         """Read "to the power of …" where it follows; powers bind to the right."""
         begin = self._at.position
-        if not any(self._at.skip(words) for words, _ in POWER):
+        if not any(self._at.skip(words) for words, _ in vocabulary.POWER):
             return base
         exponent = self._tight()
         if exponent is None:
@@ -304,7 +288,7 @@ class _Reader:
 
     def _postfix(self, value: Value) -> Value:
         while True:
-            found = next((entry for entry in POSTFIX if self._at.skip(entry[0])), None)
+            found = next((entry for entry in vocabulary.POSTFIX if self._at.skip(entry[0])), None)
             if found is None:
                 return value
             _, name, operand = found
@@ -320,7 +304,7 @@ class _Reader:
 
     def _percent(self, number: Number) -> Value:
         begin = self._at.position
-        whole = self._tight() if self._at.skip_any(PERCENT) else None
+        whole = self._tight() if self._at.skip_any(vocabulary.PERCENT) else None
         if whole is None:
             self._at.position = begin
             return number
@@ -341,7 +325,7 @@ class _Reader:
 
     def _text(self) -> Value | None:
         begin = self._at.position
-        while self._at.skip_words(FILLERS | {":"}):
+        while self._at.skip_words(vocabulary.FILLERS | {":"}):
             pass
         token = self._at.take(Kind.TEXT)
         if token is not None:
@@ -354,7 +338,7 @@ class _Reader:
         """Take one word or number for a text, or Words With Capitals; others need quotes."""
         begin = self._at.position
         token = self._at.peek()
-        if token is None or token.kind is Kind.SIGN or self._at.word() in NOT_A_WORD_TO_QUOTE:
+        if token is None or token.kind is Kind.SIGN or self._at.word() in vocabulary.UNQUOTABLE:
             return None
         self._at.position += 1
         while token.is_capitalised and (after := self._at.peek()) and after.is_capitalised:
@@ -365,7 +349,7 @@ class _Reader:
         places = _listed(self._place()) or []
         while places:
             begin = self._at.position
-            self._at.skip_any(BETWEEN_ITEMS)
+            self._at.skip_any(vocabulary.BETWEEN_ITEMS)
             token = self._at.peek()
             named = token is not None and (token.is_capitalised or token.kind is Kind.TEXT)
             value = self._place() if named and not self._is_command() else None
@@ -377,18 +361,15 @@ class _Reader:
 
     def _place(self) -> Value | None:
         """Read a place: quoted, or up to three words, all with or all without capitals."""
-        quoted = self._at.take(Kind.TEXT)
-        if quoted is not None:
+        if (quoted := self._at.take(Kind.TEXT)) is not None:
             return Text(quoted.value)
         begin = self._at.position
         first = self._at.peek()
         while (token := self._at.peek()) is not None and first is not None:
-            stops = self._at.word() in PLACE_STOPS and not token.is_capitalised
+            stops = self._at.word() in vocabulary.PLACE_STOPS and not token.is_capitalised
             if token.kind is not Kind.WORD or stops or token.is_capitalised != first.is_capitalised:
                 break
             self._at.position += 1
-            if self._at.position - begin > _MAX_PLACE_WORDS:
-                break
         count = self._at.position - begin
         if not 1 <= count <= _MAX_PLACE_WORDS:
             self._at.position = begin

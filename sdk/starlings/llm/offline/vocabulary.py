@@ -31,7 +31,7 @@ TAILS = _phrases(
 FILLERS = _words(
     "the a an this following text string sentence phrase word words of named called input"
 )
-NOT_A_WORD_TO_QUOTE = _words(
+UNQUOTABLE = _words(
     "it that this them both these those all the an to in of by with from and then my your"
 )
 PLACE_STOPS = _words(
