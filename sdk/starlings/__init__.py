@@ -1,0 +1,34 @@
+"""Starlings: plans of AI agents, run as choreography on Kafka.
+
+What authors of agents and clients use is importable from here. Names are imported when they are
+first asked for: a coordinator that imports `starlings.messages` needs nothing that agents need.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .agents import Agent, Result, StepContext
+    from .messages import StepFailed, TransientError
+
+_HOMES = {
+    "Agent": ".agents",
+    "Result": ".agents",
+    "StepContext": ".agents",
+    "StepFailed": ".messages",
+    "TransientError": ".messages",
+}
+
+__all__ = ["Agent", "Result", "StepContext", "StepFailed", "TransientError"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from where it lives (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home, __name__), name)
+    globals()[name] = value
+    return value

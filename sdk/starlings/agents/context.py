@@ -1,0 +1,83 @@
+"""What a step knows about itself, and how it gives a sign of life."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+import structlog
+from pydantic import JsonValue
+
+from starlings.messages import ErrorInfo, StepReady
+
+from .values import json_value
+
+Heartbeat = Callable[[JsonValue], Awaitable[None]]
+
+
+async def no_heartbeat(_progress: JsonValue) -> None:
+    """Take a sign of life that nobody waits for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepContext:
+    """One attempt of one step, as its function or tool sees it.
+
+    Attributes:
+        run_id: the run.
+        step_id: the step within the run's plan.
+        attempt: 1 for the first try.
+        agent: the agent's name.
+        task: the step's task in words, without the results of earlier steps.
+        results: outputs of the steps that this one depends on, by step id.
+        errors: why steps that this one depends on have failed, by step id; a failed step gets
+            here only where the run goes on after failures.
+        deadline: when the attempt will be stopped; None: no limit.
+        log: a structlog logger bound with the ids.
+    """
+
+    run_id: str
+    step_id: str
+    attempt: int
+    agent: str
+    task: str = ""
+    results: Mapping[str, JsonValue] = field(default_factory=dict)
+    errors: Mapping[str, ErrorInfo] = field(default_factory=dict)
+    deadline: datetime | None = None
+    log: Any = field(default=None, repr=False, compare=False)
+    on_heartbeat: Heartbeat = field(default=no_heartbeat, repr=False, compare=False)
+
+    @property
+    def idempotency_key(self) -> str:
+        """Name this attempt for the systems that it acts on: a repeat has the same key."""
+        return f"{self.run_id}/{self.step_id}/{self.attempt}"
+
+    async def heartbeat(self, progress: Any = None) -> None:
+        """Give a sign of life, with anything JSON-serialisable that tells how far the step is."""
+        await self.on_heartbeat(json_value(progress, "the progress"))
+
+
+def step_context(
+    ready: StepReady, *, deadline: datetime | None, on_heartbeat: Heartbeat
+) -> StepContext:
+    """Build the context of an attempt."""
+    log = structlog.get_logger("starlings.agent").bind(
+        run=ready.run_id, step=ready.step_id, attempt=ready.attempt, agent=ready.agent
+    )
+    good = {r.step_id: r.output for r in ready.context if r.error is None}
+    bad = {r.step_id: r.error for r in ready.context if r.error is not None}
+    return StepContext(
+        run_id=ready.run_id,
+        step_id=ready.step_id,
+        attempt=ready.attempt,
+        agent=ready.agent,
+        task=ready.task,
+        results=MappingProxyType(good),
+        errors=MappingProxyType(bad),
+        deadline=deadline,
+        log=log,
+        on_heartbeat=on_heartbeat,
+    )
