@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from support.kafka import (
@@ -14,6 +13,7 @@ from support.kafka import (
     close_run_folder,
     not_to_be_had,
     open_run_folder,
+    run_folder,
     session_kafka,
     session_secured_kafka,
 )
@@ -54,9 +54,9 @@ def secured_kafka() -> SecuredKafka:
 
 
 @pytest.fixture
-def own_broker(tmp_path: Path) -> Iterator[LocalBroker]:
+def own_broker() -> Iterator[LocalBroker]:
     """A started broker of the test's own, to kill and to pause."""
-    broker = LocalBroker(tmp_path / "broker")
+    broker = LocalBroker(run_folder() / f"own-{uuid.uuid4().hex}")
     try:
         broker.start()
     except StarlingsError as error:

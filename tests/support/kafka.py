@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import structlog
 from confluent_kafka import admin as acl
 
 from starlings.broker import VERSION, BrokerSecurity, down, up
@@ -35,6 +36,7 @@ IMAGE = f"apache/kafka:{VERSION}"
 ENGINE_WAIT_S = 3
 #: So that tests of a member's death need not wait for ten seconds.
 SETTINGS = {"group.min.session.timeout.ms": "1000"}
+log = structlog.get_logger(__name__)
 PASSWORDS = {"admin": "admin-secret", "app": "app-secret", "spy": "spy-secret"}
 
 
@@ -142,12 +144,27 @@ def session_kafka() -> Iterator[Kafka]:
     if demanded:
         yield Kafka(demanded, "KAFKA_BOOTSTRAP")
         return
-    if _docker_answers():
-        with _in_docker() as kafka:
-            yield kafka
-        return
+    with contextlib.ExitStack() as stack:
+        yield _docker_kafka(stack) or _local_kafka()
+
+
+def _local_kafka() -> Kafka:
     state = up(run_folder() / "plain", 0, settings=SETTINGS)
-    yield Kafka(str(state.bootstrap), state.message)
+    return Kafka(str(state.bootstrap), state.message)
+
+
+def _docker_kafka(stack: contextlib.ExitStack) -> Kafka | None:
+    """Start a container until the stack is left; None without an engine that can get the image."""
+    if not _docker_answers():
+        return None
+    from docker.errors import DockerException  # noqa: PLC0415 - slow, and seldom needed
+    from testcontainers.core.exceptions import ContainerStartException  # noqa: PLC0415
+
+    try:
+        return stack.enter_context(_in_docker())
+    except (DockerException, ContainerStartException, TimeoutError) as error:
+        log.warning("no_kafka_in_docker", using="a local one", reason=str(error))
+        return None
 
 
 def _docker_answers() -> bool:

@@ -100,6 +100,8 @@ class Installation:
 
 def _train(cold: Installation, flag: str) -> None:
     """Start and stop a broker once, so that Java writes down which classes it loaded."""
+    for left in cold.folder.glob("training-*/"):  # of one that was killed: we hold the lock
+        shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix="training-", dir=cold.folder) as work:
         storage, config, log = (Path(work, name) for name in ("storage", "properties", "log"))
         cold.format(storage)

@@ -108,25 +108,35 @@ def _download(maven: Any, coordinate: str, folder: Path) -> None:
     shutil.move(found, folder / jar_name(coordinate))
 
 
+def _download_all(maven: Any, pinned: Mapping[str, str], folder: Path) -> None:
+    with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
+        waiting = [pool.submit(_download, maven, name, folder) for name in sorted(pinned)]
+        try:
+            for done in waiting:
+                done.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 def _fetch_all(lib: Path, pinned: Mapping[str, str], progress: Progress) -> None:
+    source = os.environ.get("STARLINGS_MAVEN_URL", "Maven Central")
     progress(
         f"fetching Apache Kafka {VERSION} once: {len(pinned)} jars, about 44 MB, "
-        f"from Maven Central into {lib}"
+        f"from {source} into {lib}"
     )
+    for left in lib.parent.glob("fetch-*/"):  # of a fetch that was killed: we hold the lock
+        shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=lib.parent) as work:
         maven, folder = _maven(Path(work, "repository")), Path(work, "lib")
         folder.mkdir()
-        with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
-            waiting = [pool.submit(_download, maven, name, folder) for name in sorted(pinned)]
-            try:
-                for done in waiting:
-                    done.result()
-            except (OSError, RuntimeError) as error:
-                pool.shutdown(cancel_futures=True)
-                raise ConfigError(
-                    f"Apache Kafka {VERSION} could not be fetched: {error}; check the network, "
-                    "set STARLINGS_MAVEN_URL to a mirror, or KAFKA_BOOTSTRAP to a Kafka of yours"
-                ) from error
+        try:
+            _download_all(maven, pinned, folder)
+        except (OSError, RuntimeError) as error:
+            raise ConfigError(
+                f"Apache Kafka {VERSION} could not be fetched: {error}; check the network, "
+                "set STARLINGS_MAVEN_URL to a mirror, or KAFKA_BOOTSTRAP to a Kafka of yours"
+            ) from error
         verify(folder, pinned)
         folder.rename(lib)
 

@@ -69,9 +69,15 @@ def launch(
 
 
 def alive(process: psutil.Process) -> bool:
-    """Tell whether it runs; a zombie that nobody reaps does not."""
+    """Tell whether it runs; a zombie that nobody reaps does not.
+
+    A killed process shows as a zombie while some of its threads still hold its ports and locks:
+    until they are gone it counts as alive.
+    """
     try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+        if not process.is_running():
+            return False
+        return bool(process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
     except psutil.NoSuchProcess:
         return False
 
@@ -114,6 +120,7 @@ def finish(process: psutil.Process, *, wait_s: float, ask: bool = True) -> bool:
         if not went:
             process.kill()
         while alive(process):
+            _reap(process)
             time.sleep(POLL_S)
     except psutil.NoSuchProcess:
         went = asked

@@ -26,7 +26,8 @@ class BrokerSecurity:
     """SASL_SSL with SCRAM-SHA-512 and PLAIN, and ACLs that allow nobody but the admin at first.
 
     The listener between controller and broker stays plain on loopback: this is for development
-    and tests of secured clients, not for production.
+    and tests of secured clients, not for production. The users are written when the storage is
+    formatted: over a folder that has data, `reset` first.
     """
 
     keystore_pem: Path  # the private key (PKCS#8), the certificate, and its chain
