@@ -56,7 +56,7 @@ def parse_plan(
     Raises:
         PlanInvalid: with every problem found.
     """
-    data = normalise_plan(data)
+    data = normalise_plan(data.model_dump(mode="json") if isinstance(data, Plan) else data)
     too_big = list(_size_problems(data, limits))
     if too_big:  # looking closer would cost what the limit protects from
         raise PlanInvalid(too_big)

@@ -1,0 +1,1 @@
+"""Everything that touches Kafka: connections, codec, publishing, the parallel consumer, topics."""

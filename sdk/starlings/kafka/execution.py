@@ -23,7 +23,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 import structlog
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from starlings.messages import InvariantBroken, Message, UndecodableMessage
 
@@ -209,4 +209,7 @@ class Execution:
 
 
 def _is_trouble_of_kafka(error: Exception) -> bool:
-    return isinstance(error, KafkaError) and bool(error.retriable)
+    # A timeout is what is left of retriable errors when the producer has tried them for too long.
+    return isinstance(error, KafkaTimeoutError) or (
+        isinstance(error, KafkaError) and bool(error.retriable)
+    )

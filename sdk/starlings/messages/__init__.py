@@ -43,6 +43,7 @@ from .facts import (
 from .ids import attempt_id, message_id, run_id_at, snapshot_id, timer_id
 from .plan import FailurePolicy, Plan, RetryPolicy, RunOptions, Step, Timeouts
 from .registry import AgentAlive, AgentDefined, ToolDefinition
+from .requests import read_request
 from .topics import Topics, TopicSpec, agent_key, origin_key, run_key, step_key
 
 FACTS: tuple[type[Message], ...] = (
@@ -125,6 +126,7 @@ __all__ = [
     "header",
     "message_id",
     "origin_key",
+    "read_request",
     "run_id_at",
     "run_key",
     "snapshot_id",

@@ -22,7 +22,10 @@ class RunRequested(Message):
     NAME: ClassVar[str] = "run_requested"
 
     request: str = ""
-    plan: Plan | None = None
+    plan: Any = Field(
+        default=None,
+        description="a plan of its own (see plan_created) or its short form; the planner checks it",
+    )
     run_id: RunId | None = None
     tags: dict[str, str] = Field(default_factory=dict)
     max_parallel: int | None = None

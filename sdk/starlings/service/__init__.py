@@ -36,6 +36,7 @@ from __future__ import annotations
 from .health import HealthServer, Heartbeat
 from .logging import RateLimit, configure_logging, log_context
 from .metrics import Metric, ServiceMetrics
+from .ports import KafkaPorts, kafka_ports
 from .run import ServiceContext, run_service
 from .settings import (
     ServiceSettings,
@@ -50,6 +51,7 @@ from .tracing import TraceParent, child_traceparent, new_traceparent, parse_trac
 __all__ = [
     "HealthServer",
     "Heartbeat",
+    "KafkaPorts",
     "Metric",
     "RateLimit",
     "ServiceContext",
@@ -59,6 +61,7 @@ __all__ = [
     "child_traceparent",
     "configure_logging",
     "default_blobs_url",
+    "kafka_ports",
     "load_settings",
     "log_context",
     "new_instance_id",

@@ -1,0 +1,7 @@
+"""Running plans in one process, without a broker: for tests, notebooks and first tries."""
+
+from __future__ import annotations
+
+from .local_run import LocalRun
+
+__all__ = ["LocalRun"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from starlings.service import load_settings, run_service
+from starlings.service import run_service
 
 from .service import serve
 from .settings import CoordinatorSettings
 
 if __name__ == "__main__":
-    sys.exit(run_service("coordinator", serve, load_settings(CoordinatorSettings)))
+    sys.exit(run_service("coordinator", serve, CoordinatorSettings))

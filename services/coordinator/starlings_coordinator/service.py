@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import structlog
 from aiokafka import (
@@ -21,12 +21,12 @@ from aiokafka import (
     TopicPartition,
 )
 from aiokafka.errors import KafkaError
-from starlings.kafka.codec import Codec, Received
+from starlings.kafka.codec import Received
 from starlings.kafka.connection import Connection
 from starlings.kafka.dead_letters import bury
-from starlings.kafka.publisher import Publisher
 
-from starlings.messages import ErrorInfo, Topics
+from starlings.messages import ErrorInfo
+from starlings.service import KafkaPorts, Metric, ServiceContext, kafka_ports
 
 from .outbox import Outbox
 from .partition import Counters, Partition, Surroundings, read_metadata
@@ -34,6 +34,7 @@ from .settings import CoordinatorSettings
 
 log = structlog.get_logger()
 
+STOP_GRACE_SHARE = 0.5
 POLL_MS = 100  # also the precision of timers when nothing else happens
 MAX_RECORDS = 2_000
 SLOW_EVERY_S = 1.0
@@ -43,6 +44,31 @@ DIRECTORY_AGE_S = 1.0
 def wall_clock_ms() -> int:
     """Tell the time that brokers stamp records with, as this machine knows it."""
     return int(time.time() * 1000)
+
+
+async def serve(ctx: ServiceContext[CoordinatorSettings]) -> None:
+    """Run the coordinator as a service."""
+    topics = ctx.settings.topics
+    needed = topics.core_specs(partitions=ctx.settings.partitions)
+    async with kafka_ports(ctx, "coordinator", needed) as ports:
+        coordinator = Coordinator(ports, settings=ctx.settings)
+        ctx.heartbeat.follow("events", lambda: coordinator.last_loop_monotonic)
+        ctx.health.ready_when(coordinator.not_ready)
+        _show_metrics(ctx, coordinator)
+        ctx.log.info("coordinating", topic=topics.events, group=topics.coordinator_group)
+        await coordinator.run(ctx.stop)
+
+
+def _show_metrics(ctx: ServiceContext[CoordinatorSettings], coordinator: Coordinator) -> None:
+    count, pull = coordinator.counters, ctx.metrics.pull
+    pull(Metric.MESSAGES_HANDLED, lambda: count.facts)
+    pull(Metric.DEAD_LETTERS, lambda: count.undecodable + count.parked)
+    pull(Metric.OPEN_RUNS, lambda: _open_runs(coordinator))
+    pull(Metric.OWED, lambda: coordinator.outbox.unacknowledged)
+
+
+def _open_runs(coordinator: Coordinator) -> int:
+    return sum(len(partition.ledger.runs) for partition in list(coordinator.partitions.values()))
 
 
 class TopicDirectory:
@@ -69,45 +95,38 @@ class TopicDirectory:
 class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]
     """All partitions that this process has been assigned."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        *,
-        codec: Codec,
-        publisher: Publisher,
-        topics: Topics,
-        settings: CoordinatorSettings,
-        beat: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._connection = connection
-        self._codec = codec
-        self._publisher = publisher
-        self._topics = topics
+    def __init__(self, ports: KafkaPorts, *, settings: CoordinatorSettings) -> None:
+        self._connection = ports.connection
+        self._codec = ports.codec
+        self._publisher = ports.publisher
+        self._topics = ports.topics
         self._settings = settings
-        self._beat = beat
         self._consumer: AIOKafkaConsumer | None = None
         self._commits: dict[TopicPartition, tuple[int, str]] = {}
         self._progress = time.monotonic()
         self._broken: Exception | None = None
-        self._directory = TopicDirectory(connection)
-        self.outbox = Outbox(publisher, topics, topic_exists=self._directory.has)
+        self._directory = TopicDirectory(ports.connection)
+        self.outbox = Outbox(ports.publisher, ports.topics, topic_exists=self._directory.has)
         self.counters = Counters()
         self.partitions: dict[TopicPartition, Partition] = {}
         self.rebuilt = 0
+        self.last_loop_monotonic: float | None = None
         self._around = Surroundings(
-            codec=codec,
+            codec=ports.codec,
             outbox=self.outbox,
-            topics=topics,
+            topics=ports.topics,
             bury=self._bury,
             read_at=self._read_at,
             policy=settings.policy(),
             counters=self.counters,
         )
 
-    @property
-    def ready(self) -> bool:
-        """Whether partitions are assigned and all of them have been restored."""
-        return bool(self.partitions) and not any(p.recovering for p in self.partitions.values())
+    def not_ready(self) -> str | None:
+        """Say why this coordinator is not at work yet; None where it is."""
+        if not self.partitions:
+            return "no partition assigned"
+        restoring = [p.place.partition for p in self.partitions.values() if p.recovering]
+        return f"restoring partitions {restoring}" if restoring else None
 
     # -- the loop ------------------------------------------------------------------------------
 
@@ -125,13 +144,13 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]
                 await asyncio.sleep(1)
             finally:
                 await self._leave(self._consumer)
-        await self.outbox.close(self._settings.grace_s / 2)
+        await self.outbox.close(self._settings.grace_s * STOP_GRACE_SHARE)
 
     async def _loop(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
         next_commit = next_slow = time.monotonic()
         self._progress = time.monotonic()
         while not stop.is_set():
-            self._beat()
+            self.last_loop_monotonic = time.monotonic()
             batch = await consumer.getmany(timeout_ms=self._poll_ms(), max_records=MAX_RECORDS)
             if self._broken is not None:
                 raise KafkaError(f"taking over partitions failed: {self._broken!r}")

@@ -1,0 +1,271 @@
+"""An agent at work on Kafka: its own topic, its own consumer group, any number of instances.
+
+What a step's life here is made of, in this order: the work is taken from `steps.<agent>`, refused
+if the run has been stopped, done, its result published on `events` and acknowledged, and only then
+does its offset count as done. A crash in between repeats the step under the same ids, and a repeat
+of its result is dropped by whoever reads it. `step_started` is said only of steps that take
+`STARTED_AFTER_S` or more, so that short steps cost one fact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from aiokafka import ConsumerRecord
+
+from starlings.kafka.codec import Received
+from starlings.kafka.dead_letters import bury
+from starlings.kafka.follow import Follower
+from starlings.kafka.parallel import Cancellation, ParallelConsumer, cancellation
+from starlings.messages import (
+    AgentAlive,
+    ErrorInfo,
+    InvariantBroken,
+    Message,
+    Origin,
+    StepDone,
+    StepOutcome,
+    StepProgress,
+    StepReady,
+    StepStarted,
+    StopRequested,
+    agent_key,
+    attempt_id,
+    error_info,
+    run_key,
+)
+from starlings.service import KafkaPorts, child_traceparent, log_context
+
+from .agent import Agent
+from .execute import ModelPort, execute
+from .stops import Stops
+
+log = structlog.get_logger(__name__)
+
+STARTED_AFTER_S = 0.05
+BEAT_EVERY_S = 5.0
+READ_CONTROL_WITHIN_S = 60.0
+
+
+class AgentRuntime:
+    """One instance of one agent."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        ports: KafkaPorts,
+        *,
+        instance: str,
+        model: ModelPort | None = None,
+        concurrency: int | None = None,
+    ) -> None:
+        self.agent = agent
+        self._ports = ports
+        self._instance = instance
+        self._model = model
+        self._stops = Stops()
+        self._working: set[Origin] = set()
+        self._saying: set[asyncio.Task[None]] = set()
+        self._signs = 0
+        self._started_at = datetime.now(UTC)
+        self.consumer = ParallelConsumer(
+            ports.connection,
+            ports.codec,
+            topic=ports.topics.steps(agent.name),
+            group_id=ports.topics.agent_group(agent.name),
+            concurrency=concurrency or agent.concurrency,
+            handler=self._handle,
+            on_undecodable=self._bury,
+            on_poison=self._bury,
+            default=StepReady,
+        )
+        self.buried = 0
+
+    def not_ready(self) -> str | None:
+        """Say why this instance takes no steps yet; None where it does."""
+        return None if self.consumer.ready else "no partition assigned, or still reading back"
+
+    async def run(self, stop: asyncio.Event, grace_s: float) -> None:
+        """Work until told to stop; enter the registry meanwhile, and leave it at the end."""
+        async with self._following_control(), self._registered():
+            log.info(
+                "agent at work",
+                agent=self.agent.name,
+                topic=self.consumer.topic,
+                group=self.consumer.group_id,
+                concurrency=self.consumer.concurrency,
+            )
+            await self.consumer.run(stop, grace_s)
+
+    # -- one step ------------------------------------------------------------------------------
+
+    async def _handle(self, received: Received) -> None:
+        ready = received.message
+        if not isinstance(ready, StepReady):
+            raise InvariantBroken(f"{ready.NAME} does not belong on {self.consumer.topic}")
+        trace = child_traceparent(received.envelope.traceparent)
+        with log_context(run_id=ready.run_id, step_id=ready.step_id, traceparent=trace):
+            done = await self._work(ready, received, trace)
+            await self._say(done, received, trace)
+
+    async def _work(self, ready: StepReady, received: Received, trace: str) -> StepDone:
+        if self._stops.covers(ready.run_id, ready.step_id, ready.attempt):
+            return self._cancelled(ready, "stopped before it was started")
+        loop = asyncio.get_running_loop()
+        long = loop.call_later(STARTED_AFTER_S, self._is_long, ready, received, trace)
+        self._working.add(received.origin)
+        try:
+            return await execute(
+                self.agent,
+                ready,
+                model=self._model,
+                instance=self._instance,
+                heartbeat=lambda progress: self._progress(ready, progress, received, trace),
+            )
+        except asyncio.CancelledError:
+            if cancellation() is not Cancellation.REQUESTED:
+                raise  # handed back, or somebody else's now: no word about it
+            return self._cancelled(ready, "stopped while it ran")
+        finally:
+            self._working.discard(received.origin)
+            long.cancel()
+
+    def _cancelled(self, ready: StepReady, why: str) -> StepDone:
+        return StepDone(
+            run_id=ready.run_id,
+            step_id=ready.step_id,
+            attempt=ready.attempt,
+            agent=self.agent.name,
+            outcome=StepOutcome.CANCELLED,
+            error=ErrorInfo(code="cancelled", message=why),
+            instance=self._instance,
+        )
+
+    def _is_long(self, ready: StepReady, received: Received, trace: str) -> None:
+        fact = StepStarted(
+            run_id=ready.run_id,
+            step_id=ready.step_id,
+            attempt=ready.attempt,
+            agent=self.agent.name,
+            instance=self._instance,
+        )
+        saying = asyncio.create_task(self._say(fact, received, trace))
+        self._saying.add(saying)
+        saying.add_done_callback(self._has_said)
+
+    def _has_said(self, saying: asyncio.Task[None]) -> None:
+        self._saying.discard(saying)
+        if not saying.cancelled() and (error := saying.exception()) is not None:
+            log.warning("start of a step not published", error=str(error))
+
+    async def _progress(
+        self, ready: StepReady, progress: Any, received: Received, trace: str
+    ) -> None:
+        fact = StepProgress(
+            run_id=ready.run_id,
+            step_id=ready.step_id,
+            attempt=ready.attempt,
+            agent=self.agent.name,
+            progress=progress,
+        )
+        self._signs += 1  # each sign of life is a fact of its own
+        await self._say(fact, received, trace, suffix=f"/{self._instance}/{self._signs}")
+
+    async def _say(
+        self,
+        fact: StepStarted | StepProgress | StepDone,
+        cause: Received,
+        trace: str,
+        *,
+        suffix: str = "",
+    ) -> None:
+        await self._ports.publisher.publish(
+            self._ports.topics.events,
+            run_key(fact.run_id),
+            fact,
+            id=attempt_id(fact.run_id, fact.step_id, fact.attempt, fact.NAME) + suffix,
+            subject=fact.run_id,
+            traceparent=trace,
+            causation_id=cause.envelope.id,
+        )
+
+    async def _bury(self, record: ConsumerRecord, error: Exception) -> None:
+        self.buried += 1
+        await bury(self._ports.publisher, record, error_info(error), topics=self._ports.topics)
+
+    # -- control and registry ------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _following_control(self) -> AsyncGenerator[None]:
+        """Read the whole of `control` first, so that no stopped step is started; then follow it."""
+        ports = self._ports
+        follower = Follower(ports.connection, ports.codec, ports.topics.control, from_start=True)
+        following = asyncio.create_task(self._follow(follower))
+        try:
+            await asyncio.wait_for(follower.caught_up.wait(), READ_CONTROL_WITHIN_S)
+            yield
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    async def _follow(self, follower: Follower) -> None:
+        async for received in follower:
+            stop = received.message if isinstance(received, Received) else None
+            if isinstance(stop, StopRequested):
+                self._stops.add(stop)
+                stopped = self.consumer.cancel_where(self._is_stopped)
+                if stopped:
+                    log.info("steps stopped", run_id=stop.run_id, steps=stopped)
+
+    def _is_stopped(self, received: Received) -> bool:
+        ready = received.message
+        return (
+            isinstance(ready, StepReady)
+            and received.origin in self._working  # else its result is on its way already
+            and self._stops.covers(ready.run_id, ready.step_id, ready.attempt)
+        )
+
+    @asynccontextmanager
+    async def _registered(self) -> AsyncGenerator[None]:
+        await self._enter(self.agent.definition(), agent_key(self.agent.name))
+        beating = asyncio.create_task(self._beat())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+            with contextlib.suppress(Exception):  # its heartbeats end in any case
+                await self._ports.publisher.tombstone(
+                    self._ports.topics.agents, agent_key(self.agent.name, self._instance)
+                )
+
+    async def _beat(self) -> None:
+        while True:
+            alive = AgentAlive(
+                agent=self.agent.name,
+                instance=self._instance,
+                concurrency=self.consumer.concurrency,
+                running=self.consumer.running,
+                started_at=self._started_at,
+                interval_s=BEAT_EVERY_S,
+            )
+            try:
+                await self._enter(alive, agent_key(self.agent.name, self._instance))
+            except Exception as error:
+                log.warning("heartbeat not published", error=str(error))
+            await asyncio.sleep(BEAT_EVERY_S)
+
+    async def _enter(self, entry: Message, key: bytes) -> None:
+        await self._ports.publisher.publish(
+            self._ports.topics.agents,
+            key,
+            entry,
+            id=f"{key.decode()}/{entry.NAME}",
+            subject=self.agent.name,
+        )

@@ -1,0 +1,101 @@
+"""Values too large for a Kafka record, kept in an object store and fetched by a claim check.
+
+Names are the content's SHA-256, so that the same value is stored once and a repeat changes nothing.
+What is fetched is checked against the claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import obstore
+from obstore.exceptions import NotFoundError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from starlings.messages import ConfigError, Model, TransientError, UndecodableMessage
+
+SCHEMES = ("file", "s3", "gs", "az", "abfs", "memory")
+
+
+class Claim(Model):
+    """What travels on Kafka in the place of a large value."""
+
+    uri: str
+    sha256: str
+    size_bytes: int
+    media_type: str = "application/json"
+
+
+class BlobStore:
+    """An object store under one URL: `file:///…`, `s3://bucket/prefix`, `gs://…`, `az://…`."""
+
+    def __init__(self, url: str) -> None:
+        scheme = urlsplit(url).scheme
+        if scheme not in SCHEMES:
+            raise ConfigError(
+                f"STARLINGS_BLOBS_URL={url!r} is wrong: it takes file:///folder, "
+                "s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
+            )
+        self.url = url.rstrip("/")
+        self._opened: Any = None
+
+    @property
+    def _store(self) -> ObjectStore:
+        """Open the store at its first use: most processes never meet a large value."""
+        if self._opened is None:
+            if urlsplit(self.url).scheme == "file":
+                folder = Path(url2pathname(urlsplit(self.url).path))
+                folder.mkdir(parents=True, exist_ok=True)
+                self._opened = LocalStore(folder)
+            else:
+                self._opened = from_url(self.url)
+        return self._opened  # type: ignore[no-any-return]
+
+    async def put(self, value: bytes, media_type: str = "application/json") -> Claim:
+        """Store a value and return its claim.
+
+        Raises:
+            TransientError: `blob_store`, where the store cannot be reached.
+        """
+        digest = hashlib.sha256(value).hexdigest()
+        name = f"{digest[:2]}/{digest}"
+        try:
+            await obstore.put_async(self._store, name, value)
+        except Exception as error:
+            raise TransientError(f"{self.url} takes no blob: {error}", code="blob_store") from error
+        return Claim(
+            uri=f"{self.url}/{name}", sha256=digest, size_bytes=len(value), media_type=media_type
+        )
+
+    async def get(self, claim: Claim) -> bytes:
+        """Fetch a claimed value and check that it is the one that was claimed.
+
+        Raises:
+            UndecodableMessage: `blob_gone`, `blob_changed` or `blob_elsewhere`.
+            TransientError: `blob_store`, where the store cannot be reached.
+        """
+        if not claim.uri.startswith(f"{self.url}/"):
+            raise UndecodableMessage(
+                f"the value lies in {claim.uri}, this process reads {self.url}: "
+                "set STARLINGS_BLOBS_URL alike for all services",
+                code="blob_elsewhere",
+            )
+        name = claim.uri.removeprefix(f"{self.url}/")
+        try:
+            result = await obstore.get_async(self._store, name)
+            value = bytes(await result.bytes_async())
+        except (NotFoundError, FileNotFoundError):
+            raise UndecodableMessage(f"the value {claim.uri} is gone", code="blob_gone") from None
+        except Exception as error:
+            raise TransientError(
+                f"{claim.uri} cannot be read: {error}", code="blob_store"
+            ) from error
+        digest = await asyncio.to_thread(lambda: hashlib.sha256(value).hexdigest())
+        if len(value) != claim.size_bytes or digest != claim.sha256:
+            raise UndecodableMessage(f"{claim.uri} is not what was claimed", code="blob_changed")
+        return value

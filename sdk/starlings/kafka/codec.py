@@ -1,0 +1,189 @@
+"""Messages to records and back: CloudEvents headers, JSON values, claim checks for large ones.
+
+Values are written and read by Pydantic's own serializer, which keeps integers of any size exact.
+Unknown fields are accepted, unknown types skipped; everything else that cannot be read raises
+`UndecodableMessage` with the reason and the place where it lay.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import ConsumerRecord
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from starlings.blobs import BlobStore, Claim
+from starlings.messages import (
+    MESSAGES,
+    Envelope,
+    Headers,
+    Message,
+    Origin,
+    RunRequested,
+    UndecodableMessage,
+    ce_type,
+    read_request,
+    split_ce_type,
+)
+
+CLAIM_ABOVE_BYTES = 256 * 1024
+CLAIM_HEADER = "starlings_claim"
+_PROBLEMS_SHOWN = 3
+_BY_TYPE = {ce_type(name, model.VERSION): model for name, model in MESSAGES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message with all that is known about it."""
+
+    origin: Origin
+    timestamp_ms: int
+    key: bytes | None
+    envelope: Envelope
+    message: Message
+
+
+class Codec:
+    """Writes and reads records for one service instance."""
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        blobs: BlobStore,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._source = source
+        self._blobs = blobs
+        self._now_ms = now_ms
+
+    async def encode(
+        self,
+        message: Message,
+        *,
+        id: str,  # noqa: A002 - the CloudEvents attribute
+        subject: str,
+        traceparent: str | None = None,
+        causation_id: str | None = None,
+    ) -> tuple[bytes, Headers]:
+        """Write a message as value and headers; a value above 256 KiB goes to the blob store."""
+        value = message.__pydantic_serializer__.to_json(message)
+        envelope = Envelope(
+            id, message.CE_TYPE, self._source, subject, self._now_ms(), traceparent, causation_id
+        )
+        headers = envelope.headers()
+        if len(value) > CLAIM_ABOVE_BYTES:
+            claim = await self._blobs.put(value)
+            value = claim.__pydantic_serializer__.to_json(claim)
+            headers.append((CLAIM_HEADER, b"1"))
+        return value, headers
+
+    async def decode(
+        self, record: ConsumerRecord, *, default: type[Message] | None = None
+    ) -> Received | None:
+        """Read a record; None for a type or version that this code does not know.
+
+        Where the headers name no type, it is `default`, else what the value's own "type" says.
+
+        Raises:
+            UndecodableMessage: saying what is wrong, and where the record lies.
+        """
+        headers = {key: value for key, value in record.headers if value is not None}
+        try:
+            model = _model(headers, record.value, default)
+            if model is None:
+                return None
+            value = _value(record)
+            if CLAIM_HEADER in headers:
+                value = await self._blobs.get(_parse(Claim, value))
+            message = _read(model, value)
+        except UndecodableMessage as error:
+            place = Origin(record.topic, record.partition, record.offset)
+            raise UndecodableMessage(f"{place}: {error}", code=error.code) from None
+        return _received(record, headers, model, message)
+
+
+def _value(record: ConsumerRecord) -> bytes:
+    if record.value is None:
+        raise UndecodableMessage("the record has no value", code="no_value")
+    return bytes(record.value)
+
+
+def _received(
+    record: ConsumerRecord, headers: dict[str, bytes], model: type[Message], message: Message
+) -> Received:
+    origin = Origin(record.topic, record.partition, record.offset)
+    subject = _text(headers, "ce_subject") or getattr(message, "run_id", None) or ""
+    envelope = Envelope(
+        _text(headers, "ce_id") or str(origin),
+        model.CE_TYPE,
+        _text(headers, "ce_source") or "",
+        subject,
+        record.timestamp,
+        _text(headers, "traceparent"),
+        _text(headers, "ce_causationid"),
+    )
+    return Received(origin, record.timestamp, record.key, envelope, message)
+
+
+def _text(headers: dict[str, bytes], name: str) -> str | None:
+    value = headers.get(name)
+    return value.decode(errors="replace") if value is not None else None
+
+
+def _model(
+    headers: dict[str, bytes], value: bytes | None, default: type[Message] | None
+) -> type[Message] | None:
+    """Find what a record is; None where it is something that we do not know."""
+    named = _text(headers, "ce_type")
+    if named is not None:
+        return _BY_TYPE.get(named)
+    if default is not None:
+        return default
+    name = _own_type(value or b"")
+    found = split_ce_type(name)
+    return _BY_TYPE.get(name) if found else MESSAGES.get(name)
+
+
+def _own_type(value: bytes) -> str:
+    try:
+        data = from_json(value)
+    except ValueError as error:
+        raise UndecodableMessage(
+            f"no ce_type header, and the value is not JSON: {error}", code="not_json"
+        ) from None
+    name = data.get("type") if isinstance(data, dict) else None
+    if not isinstance(name, str):
+        raise UndecodableMessage(
+            'no ce_type header, and the value has no "type" that names its message',
+            code="no_type",
+        )
+    return name
+
+
+def _read(model: type[Message], value: bytes) -> Message:
+    return read_request(value) if model is RunRequested else _parse(model, value)
+
+
+def _parse(model: Any, value: bytes) -> Any:
+    try:
+        return model.__pydantic_validator__.validate_json(value)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        said = "; ".join(_problem(p) for p in problems[:_PROBLEMS_SHOWN])
+        more = len(problems) - _PROBLEMS_SHOWN
+        code = "not_json" if problems[0]["type"] == "json_invalid" else "bad_message"
+        raise UndecodableMessage(
+            f"not a valid {getattr(model, 'NAME', 'claim')}: {said}"
+            + (f" and {more} more problems" if more > 0 else ""),
+            code=code,
+        ) from None
+
+
+def _problem(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where}: {problem['msg']}" if where else str(problem["msg"])

@@ -1,0 +1,38 @@
+"""Dead letters: messages that could not be handled, untouched, with the error and their origin.
+
+Key, value and headers stay as they were; what is added stands in headers of our own, so that a
+redrive is a plain copy back.
+"""
+
+from __future__ import annotations
+
+from aiokafka import ConsumerRecord
+
+from starlings.messages import ErrorInfo, Headers, Origin, Topics, origin_key
+
+from .publisher import Publisher
+
+CODE, MESSAGE, ORIGIN, KEY = (
+    "starlings_error_code",
+    "starlings_error_message",
+    "starlings_origin",
+    "starlings_origin_key",
+)
+_OURS = frozenset({CODE, MESSAGE, ORIGIN, KEY})
+MESSAGE_LIMIT = 8_000
+
+
+async def bury(
+    publisher: Publisher, record: ConsumerRecord, error: ErrorInfo, *, topics: Topics
+) -> None:
+    """Put a record into the dead letters; return when that is acknowledged."""
+    origin = Origin(record.topic, record.partition, record.offset)
+    headers: Headers = [(k, v) for k, v in record.headers if k not in _OURS and v is not None]
+    headers += [
+        (CODE, error.code.encode()),
+        (MESSAGE, error.message[:MESSAGE_LIMIT].encode(errors="replace")),
+        (ORIGIN, str(origin).encode()),
+        (KEY, record.key or b""),
+    ]
+    key = origin_key(record.topic, record.partition, record.offset)
+    await publisher.forward(topics.dead_letters, key, record.value, headers=headers)

@@ -1,0 +1,54 @@
+"""How every service gets to Kafka: connect, check topics, publish; and how it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from starlings.blobs import BlobStore
+from starlings.kafka.admin import check_topics
+from starlings.kafka.codec import Codec
+from starlings.kafka.connection import Connection, KafkaSettings
+from starlings.kafka.publisher import Publisher
+from starlings.messages import Topics, TopicSpec
+
+from .metrics import Metric
+from .run import ServiceContext
+from .settings import load_settings
+
+CONNECT_WAIT_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaPorts:
+    """What a service reads and writes with."""
+
+    connection: Connection
+    codec: Codec
+    publisher: Publisher
+    topics: Topics
+
+
+@asynccontextmanager
+async def kafka_ports(
+    ctx: ServiceContext[Any], name: str, needed: Sequence[TopicSpec]
+) -> AsyncGenerator[KafkaPorts]:
+    """Connect a service to Kafka for as long as the block lasts.
+
+    Raises:
+        ConfigError: where a setting is wrong, or a needed topic is missing or differs.
+    """
+    settings = ctx.settings
+    connection = Connection(load_settings(KafkaSettings), client_id=f"starlings-{name}")
+    await connection.connect(wait_s=CONNECT_WAIT_S)
+    await check_topics(connection, needed)
+    codec = Codec(source=f"starlings/{name}/{ctx.instance}", blobs=BlobStore(settings.blobs_url))
+    publisher = Publisher(connection, codec)
+    await publisher.start()
+    ctx.metrics.pull(Metric.PUBLISH_FAILURES, lambda: publisher.failed)
+    try:
+        yield KafkaPorts(connection, codec, publisher, settings.topics)
+    finally:
+        await publisher.stop()

@@ -1,0 +1,238 @@
+"""A run in this process: the same core, the same agents, a list instead of Kafka.
+
+    result = await LocalRun(plan, agents=[flights])
+
+What the coordinator decides and what agents do is the very code that runs on Kafka; only the log is
+a list. Nothing survives the process. With `skip_waits`, back-offs and timeouts take no time while
+no step is at work: the clock jumps to the next timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Generator, Mapping
+from typing import Any
+
+from starlings.agents import Agent
+from starlings.agents.execute import ModelPort, execute
+from starlings.choreography import (
+    Change,
+    Decision,
+    DecisionKind,
+    Ignored,
+    Run,
+    Timer,
+    begin,
+    fold,
+    message_for,
+    parse_plan,
+)
+from starlings.messages import (
+    ErrorInfo,
+    Message,
+    Plan,
+    PlanCreated,
+    RunDone,
+    RunOptions,
+    StepDone,
+    StepOutcome,
+    StepProgress,
+    StepReady,
+    StepScheduled,
+    StepSkipped,
+    StepStarted,
+    TimerFired,
+)
+
+STARTED_AFTER_S = 0.05
+INSTANCE = "local"
+
+
+class LocalRun:
+    """One run in this process; await it for its `RunDone`.
+
+    Args:
+        plan: a plan, or whatever `parse_plan` reads (also the short form with indices).
+        agents: the agents that do its steps.
+        options: the run's choices, as in a request.
+        model: asked by agents that let a model choose their tools.
+        on_fact: called with every fact as it is folded, in the order of the log.
+        skip_waits: let the clock jump to the next timer while no step is at work.
+
+    Raises:
+        PlanInvalid: at construction, with every problem.
+    """
+
+    def __init__(
+        self,
+        plan: Plan | Mapping[str, Any] | list[Any],
+        agents: Collection[Agent],
+        *,
+        options: RunOptions | None = None,
+        request: str = "",
+        run_id: str = "local",
+        model: ModelPort | None = None,
+        on_fact: Callable[[Message], None] = lambda _fact: None,
+        skip_waits: bool = False,
+    ) -> None:
+        self._agents = {agent.name: agent for agent in agents}
+        definitions = {agent.name: agent.definition() for agent in agents}
+        data = plan.model_dump(mode="json") if isinstance(plan, Plan) else plan
+        options = options or RunOptions()
+        self.plan = parse_plan(data, agents=definitions, options=options)
+        self.facts: list[Message] = []
+        self._created = PlanCreated(run_id=run_id, request=request, plan=self.plan, options=options)
+        self._model = model
+        self._on_fact = on_fact
+        self._skip_waits = skip_waits
+        self._skipped_ms = 0
+        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
+        self._working: dict[asyncio.Task[None], StepReady] = {}
+        self._timers: dict[Timer, asyncio.TimerHandle | None] = {}
+
+    def __await__(self) -> Generator[Any, None, RunDone]:
+        """Run the plan to its end."""
+        return self.run().__await__()
+
+    async def cancel(self, fact: Message) -> None:
+        """Put a command into the run, such as `CancelRequested`."""
+        await self._inbox.put(fact)
+
+    async def run(self) -> RunDone:
+        """Run the plan to its end and return it."""
+        try:
+            self._record(self._created)
+            run, change = begin(self._created, offset=0, at_ms=self._now_ms())
+            self._take_up(run, change)
+            while True:
+                fact = await self._next(run)
+                self._record(fact)
+                if isinstance(fact, RunDone):
+                    return fact
+                outcome = fold(run, fact, at_ms=self._now_ms())
+                if not isinstance(outcome, Ignored):
+                    self._take_up(run, outcome)
+        finally:
+            await self._clean_up()
+
+    def _record(self, fact: Message) -> None:
+        self.facts.append(fact)
+        self._on_fact(fact)
+
+    def _now_ms(self) -> int:
+        return int(time.time() * 1000) + self._skipped_ms
+
+    async def _next(self, run: Run) -> Message:
+        if self._skip_waits and self._inbox.empty() and not self._working and run.timers:
+            return self._jump(run)
+        return await self._inbox.get()
+
+    def _jump(self, run: Run) -> TimerFired:
+        """Let the clock jump to the next timer."""
+        key, due_ms = min(run.timers.items(), key=lambda item: item[1])
+        self._skipped_ms += max(due_ms - self._now_ms(), 0)
+        return _fired(run, Timer(key, due_ms))
+
+    # -- what follows from a fact --------------------------------------------------------------
+
+    def _take_up(self, run: Run, change: Change) -> None:
+        for decision in change.decisions:
+            self._carry_out(run, decision)
+        if not self._skip_waits:
+            loop = asyncio.get_running_loop()
+            for timer in change.timers:
+                wait_s = max(timer.due_ms - self._now_ms(), 0) / 1000
+                self._timers[timer] = loop.call_later(
+                    wait_s, self._inbox.put_nowait, _fired(run, timer)
+                )
+
+    def _carry_out(self, run: Run, decision: Decision) -> None:
+        message = message_for(run, decision)
+        if isinstance(message, StepReady):
+            task = asyncio.create_task(self._work(message))
+            self._working[task] = message
+            task.add_done_callback(self._working.pop)
+            self._inbox.put_nowait(
+                StepScheduled(
+                    run_id=message.run_id,
+                    step_id=message.step_id,
+                    attempt=message.attempt,
+                    agent=message.agent,
+                )
+            )
+        elif isinstance(message, StepSkipped | RunDone):
+            self._inbox.put_nowait(message)
+        elif decision.kind is DecisionKind.STOP:
+            self._stop(decision)
+
+    def _stop(self, decision: Decision) -> None:
+        for task, ready in list(self._working.items()):
+            whole_run = decision.step_id is None
+            if whole_run or (ready.step_id, ready.attempt) == (decision.step_id, decision.attempt):
+                task.cancel()
+
+    async def _work(self, ready: StepReady) -> None:
+        loop = asyncio.get_running_loop()
+        started = StepStarted(
+            run_id=ready.run_id,
+            step_id=ready.step_id,
+            attempt=ready.attempt,
+            agent=ready.agent,
+            instance=INSTANCE,
+        )
+        long = loop.call_later(STARTED_AFTER_S, self._inbox.put_nowait, started)
+        try:
+            done = await execute(
+                self._agents[ready.agent],
+                ready,
+                model=self._model,
+                instance=INSTANCE,
+                heartbeat=lambda progress: self._progress(ready, progress),
+            )
+        except asyncio.CancelledError:
+            done = _cancelled(ready)
+        finally:
+            long.cancel()
+        self._inbox.put_nowait(done)
+
+    async def _progress(self, ready: StepReady, progress: Any) -> None:
+        self._inbox.put_nowait(
+            StepProgress(
+                run_id=ready.run_id,
+                step_id=ready.step_id,
+                attempt=ready.attempt,
+                agent=ready.agent,
+                progress=progress,
+            )
+        )
+
+    async def _clean_up(self) -> None:
+        for handle in self._timers.values():
+            if handle is not None:
+                handle.cancel()
+        for task in self._working:
+            task.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
+
+
+def _fired(run: Run, timer: Timer) -> TimerFired:
+    return TimerFired(
+        run_id=run.run_id,
+        kind=timer.key.kind,
+        step_id=timer.key.step_id,
+        attempt=timer.key.attempt,
+        due_ms=timer.due_ms,
+    )
+
+
+def _cancelled(ready: StepReady) -> StepDone:
+    return StepDone(
+        run_id=ready.run_id,
+        step_id=ready.step_id,
+        attempt=ready.attempt,
+        agent=ready.agent,
+        outcome=StepOutcome.CANCELLED,
+        error=ErrorInfo(code="cancelled", message="stopped while it ran"),
+        instance=INSTANCE,
+    )
