@@ -7,6 +7,7 @@ variables, since these may be secrets.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
@@ -160,6 +161,7 @@ def _renderers(pretty: bool, *, colors: bool) -> list[structlog.typing.Processor
 
 
 def _json(event: Any, **_: Any) -> str:
-    return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode(
-        errors="replace"
-    )
+    try:
+        return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    except orjson.JSONEncodeError:  # integers above 64 bits, lone surrogates
+        return json.dumps(event, default=repr)
