@@ -19,9 +19,12 @@ import json_repair
 _MAX_CHARS = 4_000_000
 _MAX_SPANS = 200  # an answer with more openings than this is no answer
 _THOUGHT = re.compile(r"^\s*<(think|thinking|reasoning)>.*?</\1>", re.DOTALL)
-_JSON_START = re.compile(r"""\{\s*(?:["'}]|[A-Za-z_]\w*\s*:)|\[\s*[\[\]{"'\d-]|\[\s*[tfnTFN]""")
+_JSON_START = re.compile(
+    r"""\{\s*(?:["'}]|//|/\*|[A-Za-z_]\w*\s*:)|\[\s*[\[\]{"'\d-]|\[\s*[tfnTFN]"""
+)
 _NOT_FINITE = re.compile(r"\b(?:NaN|Infinity|nan|inf(?:inity)?)\b")
 _STRINGS = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'""")
+_ESCAPES = re.compile(r'\\.|"', re.DOTALL)
 _CLOSES_QUOTE = re.compile(r"\s*(?:[,:}\]]|$)")
 
 Accepts = Callable[[Any], bool]
@@ -137,11 +140,37 @@ def _read(span: str) -> Any:
         return value
     if _NOT_FINITE.search(_STRINGS.sub('""', span)):
         raise UnreadableAnswer(_NOT_FINITE_TEXT)
+    doubled = _double_quoted(span)
+    value = _strict(doubled)
+    if value is not None:
+        return value
     try:
-        repaired = json_repair.loads(span, skip_json_loads=True)
+        repaired = json_repair.loads(doubled, skip_json_loads=True)
     except (ValueError, RecursionError):
         return None
     return repaired if _all_finite(repaired) else None
+
+
+def _double_quoted(span: str) -> str:
+    """Put strings between double quotes, which repairing gets wrong where apostrophes occur."""
+    parts: list[str] = []
+    position = 0
+    while position < len(span):
+        end = _end_of_string(span, position) if span[position] in "\"'" else None
+        if end is None or end == position + 1:  # no string, or an apostrophe outside of one
+            parts.append(span[position])
+            position += 1
+            continue
+        text = span[position:end]
+        if text[0] == "'":
+            text = f'"{_ESCAPES.sub(_escape, text[1:-1])}"'
+        parts.append(text)
+        position = end
+    return "".join(parts)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return {"\\'": "'", '"': '\\"'}.get(found[0], found[0])
 
 
 def _strict(text: str) -> Any:
