@@ -112,7 +112,8 @@ class Tool:
             return f"{self.name}: the argument {name!r} is missing"
         value = clean_text(repr(error["input"]))
         shown = value if len(value) <= _VALUE_SHOWN else value[:_VALUE_SHOWN] + "…"
-        return f"{self.name}: {name!r}: {error['msg']} (it is {shown})"
+        said = error["msg"].removeprefix("Value error, ")
+        return f"{self.name}: {name!r}: {said} (it is {shown})"
 
 
 def as_result(returned: Any, what: str) -> Result:

@@ -8,6 +8,7 @@ model call, and is validated all the same.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from starlings.choreography.validation import check_plan, parse_plan
 from starlings.llm.client import Answer, ModelClient
@@ -83,15 +84,14 @@ class Planner:
 
 def _check_given(
     request: RunRequested,
-    plan: Plan,
+    plan: Any,
     run_id: str,
     agents: Mapping[str, AgentDefined],
     alive: Collection[str],
 ) -> PlanCreated | PlanRejected:
     """Check a plan that came with the request, its size included."""
-    data = plan.model_dump(mode="json", exclude_unset=True)
     try:
-        checked = parse_plan(data, agents=agents, alive=alive, options=request.options())
+        checked = parse_plan(plan, agents=agents, alive=alive, options=request.options())
     except PlanInvalid as invalid:
         return _rejected(request, run_id, invalid.problems)
     return _created(request, run_id, checked)

@@ -1,0 +1,104 @@
+"""Agents as a service: one process that runs one agent (or a few) on Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from pydantic import Field
+
+from starlings.kafka.admin import ensure_topics
+from starlings.kafka.connection import Connection, KafkaSettings
+from starlings.llm import LlmSettings, ModelClient
+from starlings.service import (
+    KafkaPorts,
+    Metric,
+    ServiceContext,
+    ServiceSettings,
+    kafka_ports,
+    load_settings,
+    run_service,
+)
+
+from .agent import Agent
+from .runtime import AgentRuntime
+
+
+class AgentSettings(ServiceSettings):
+    """What can be set beside the settings that every service has."""
+
+    concurrency: int | None = Field(
+        default=None, ge=1, le=100_000, description="steps at once, else what the agent says"
+    )
+    ensure_topics: bool = Field(
+        default=False, description="true: create the agent's topics where they are missing"
+    )
+
+
+def run_agents(agents: Sequence[Agent], settings: type[AgentSettings] = AgentSettings) -> int:
+    """Run agents in this process until it is told to stop; give the exit code."""
+    name = "agent-" + "-".join(agent.name for agent in agents)
+
+    async def main(ctx: ServiceContext[AgentSettings]) -> None:
+        await serve(ctx, agents, name=name)
+
+    return run_service(name, main, settings)
+
+
+async def serve(ctx: ServiceContext[AgentSettings], agents: Sequence[Agent], *, name: str) -> None:
+    """Connect, and run each agent in its own consumer group until told to stop."""
+    topics = ctx.settings.topics
+    own = [spec for a in agents for spec in topics.agent_specs(a.name)]
+    if ctx.settings.ensure_topics:
+        connection = Connection(load_settings(KafkaSettings), client_id=f"starlings-{name}")
+        await connection.connect()
+        await ensure_topics(connection, own)
+    needed = [*topics.core_specs(partitions=ctx.settings.partitions), *own]
+    async with AsyncExitStack() as stack:
+        ports = await stack.enter_async_context(kafka_ports(ctx, name, needed))
+        model = await _model_for(agents, stack)
+        await _run(ctx, agents, ports, model)
+
+
+async def _model_for(agents: Sequence[Agent], stack: AsyncExitStack) -> ModelClient | None:
+    """Open a model client where an agent lets a model choose its tools."""
+    if not any(agent.tools for agent in agents):
+        return None
+    return await stack.enter_async_context(ModelClient(load_settings(LlmSettings)))
+
+
+async def _run(
+    ctx: ServiceContext[AgentSettings],
+    agents: Sequence[Agent],
+    ports: KafkaPorts,
+    model: ModelClient | None,
+) -> None:
+    runtimes = [
+        AgentRuntime(
+            agent,
+            ports,
+            instance=ctx.instance,
+            model=model,
+            concurrency=ctx.settings.concurrency,
+        )
+        for agent in agents
+    ]
+    ctx.health.ready_when(
+        lambda: next((why for r in runtimes if (why := r.not_ready()) is not None), None)
+    )
+    for runtime in runtimes:
+        _show(ctx, runtime)
+    async with asyncio.TaskGroup() as group:
+        for runtime in runtimes:
+            group.create_task(runtime.run(ctx.stop, ctx.settings.grace_s))
+
+
+def _show(ctx: ServiceContext[AgentSettings], runtime: AgentRuntime) -> None:
+    consumer, agent = runtime.consumer, runtime.agent.name
+    ctx.heartbeat.follow(agent, lambda: consumer.last_loop_monotonic)
+    pull = ctx.metrics.pull
+    pull(Metric.MESSAGES_HANDLED, lambda: consumer.counters.handled, agent=agent)
+    pull(Metric.REPEATS_DROPPED, lambda: consumer.counters.repeats, agent=agent)
+    pull(Metric.RUNNING, lambda: consumer.running, agent=agent)
+    pull(Metric.DEAD_LETTERS, lambda: runtime.buried, agent=agent)

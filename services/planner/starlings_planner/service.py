@@ -1,0 +1,170 @@
+"""The planner's way of one request: read it, plan it, publish the outcome, await its ack.
+
+The same run id twice is the same run: a repeat within the consumer's memory is dropped here, and a
+second plan is ignored by the coordinator, for the first one in the log counts. What a model or the
+network does wrong for a moment is tried again; what is wrong for good becomes `plan_rejected`, with
+every reason, so that nobody waits for a run that will not come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import structlog
+from aiokafka import ConsumerRecord
+
+from starlings.agents.registry import Registry
+from starlings.agents.registry_view import registry_view
+from starlings.kafka.codec import Received
+from starlings.kafka.dead_letters import bury
+from starlings.kafka.parallel import ParallelConsumer, Retry
+from starlings.llm import LlmSettings, ModelClient
+from starlings.messages import (
+    AgentDefined,
+    InvariantBroken,
+    PlanCreated,
+    PlanRejected,
+    Problem,
+    RunRequested,
+    error_info,
+    message_id,
+    run_id_at,
+    run_key,
+)
+from starlings.messages.base import ID_PATTERN
+from starlings.planning import Planner
+from starlings.service import (
+    KafkaPorts,
+    Metric,
+    ServiceContext,
+    child_traceparent,
+    kafka_ports,
+    load_settings,
+    log_context,
+)
+
+from .settings import PlannerSettings
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY_S = 0.2
+_RUN_ID = re.compile(ID_PATTERN)
+
+
+async def serve(ctx: ServiceContext[PlannerSettings]) -> None:
+    """Run the planner as a service."""
+    topics = ctx.settings.topics
+    needed = topics.core_specs(partitions=ctx.settings.partitions)
+    async with (
+        kafka_ports(ctx, "planner", needed) as ports,
+        registry_view(ports.connection, ports.codec, topics) as registry,
+        ModelClient(load_settings(LlmSettings)) as model,
+    ):
+        service = PlannerService(ports, registry, Planner(model), settings=ctx.settings)
+        consumer = service.consumer
+        ctx.heartbeat.follow("requests", lambda: consumer.last_loop_monotonic)
+        ctx.health.ready_when(lambda: None if consumer.ready else "no partition assigned yet")
+        ctx.metrics.pull(Metric.MESSAGES_HANDLED, lambda: consumer.counters.handled)
+        ctx.metrics.pull(Metric.REPEATS_DROPPED, lambda: consumer.counters.repeats)
+        ctx.metrics.pull(Metric.RUNNING, lambda: consumer.running)
+        ctx.metrics.pull(Metric.DEAD_LETTERS, lambda: service.buried)
+        ctx.log.info("planning", topic=topics.requests, model=model.endpoint.description)
+        await consumer.run(ctx.stop, ctx.settings.grace_s)
+
+
+class PlannerService:
+    """One instance of the planner."""
+
+    def __init__(
+        self, ports: KafkaPorts, registry: Registry, planner: Planner, *, settings: PlannerSettings
+    ) -> None:
+        self._ports = ports
+        self._registry = registry
+        self._planner = planner
+        self._wait_s = settings.registry_wait_s
+        self.buried = 0
+        self.consumer = ParallelConsumer(
+            ports.connection,
+            ports.codec,
+            topic=ports.topics.requests,
+            group_id=ports.topics.planner_group,
+            concurrency=settings.concurrency,
+            handler=self._handle,
+            on_undecodable=self._reject_unread,
+            on_poison=self._reject_unread,
+            default=RunRequested,
+            retry=Retry(),
+        )
+
+    async def _handle(self, received: Received) -> None:
+        request = received.message
+        if not isinstance(request, RunRequested):
+            raise InvariantBroken(f"{request.NAME} does not belong on {self.consumer.topic}")
+        run_id = request.run_id or _run_id_of(received.key, received)
+        trace = child_traceparent(received.envelope.traceparent)
+        with log_context(run_id=run_id, traceparent=trace):
+            agents, alive = await self._agents_for(request)
+            outcome = await self._planner.plan(request, run_id=run_id, agents=agents, alive=alive)
+            await self._say(outcome, received.envelope.id, trace)
+
+    async def _agents_for(self, request: RunRequested) -> tuple[dict[str, AgentDefined], set[str]]:
+        """Look who is there; wait a little for agents that are just being started."""
+        wanted = _agents_named(request.plan)
+        waited = 0.0
+        while waited < self._wait_s:
+            alive = self._registry.alive()
+            if wanted <= alive if wanted else alive:
+                break
+            if wanted and not wanted <= alive | self._registry.agents.keys():
+                break  # unknown agents are refused at once
+            await asyncio.sleep(LOOK_EVERY_S)
+            waited += LOOK_EVERY_S
+        return dict(self._registry.agents), self._registry.alive()
+
+    async def _say(self, outcome: PlanCreated | PlanRejected, cause: str, trace: str) -> None:
+        await self._ports.publisher.publish(
+            self._ports.topics.events,
+            run_key(outcome.run_id),
+            outcome,
+            id=message_id(outcome.run_id, outcome.NAME),
+            subject=outcome.run_id,
+            traceparent=trace,
+            causation_id=cause,
+        )
+        if isinstance(outcome, PlanCreated):
+            log.info("planned", steps=len(outcome.plan.steps), model=outcome.model)
+        else:
+            log.info("rejected", problems=[str(problem) for problem in outcome.problems[:3]])
+
+    async def _reject_unread(self, record: ConsumerRecord, error: Exception) -> None:
+        """Bury a request that cannot be planned, and end its run, for somebody may be waiting."""
+        self.buried += 1
+        info = error_info(error)
+        await bury(self._ports.publisher, record, info, topics=self._ports.topics)
+        key = (record.key or b"").decode(errors="replace")
+        run_id = key or run_id_at(record.topic, record.partition, record.offset)
+        if not _RUN_ID.match(run_id):
+            run_id = run_id_at(record.topic, record.partition, record.offset)
+        problem = Problem(
+            code=info.code, message=info.message, remedy="send it again, corrected, as a new run"
+        )
+        rejected = PlanRejected(run_id=run_id, problems=[problem])
+        await self._say(rejected, message_id(run_id, RunRequested.NAME), child_traceparent(None))
+
+
+def _run_id_of(key: bytes | None, received: Received) -> str:
+    """Take the run id from the record's key, where that is one, else from where it lies."""
+    text = (key or b"").decode(errors="replace")
+    if _RUN_ID.match(text):
+        return text
+    origin = received.origin
+    return run_id_at(origin.topic, origin.partition, origin.offset)
+
+
+def _agents_named(plan: object) -> set[str]:
+    steps = plan.get("steps") if isinstance(plan, dict) else plan
+    if not isinstance(steps, list):
+        return set()
+    names = (step.get("agent") for step in steps if isinstance(step, dict))
+    return {name for name in names if isinstance(name, str)}
