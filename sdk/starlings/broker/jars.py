@@ -4,8 +4,8 @@
 `~/.cache/starlings/kafka/<version>/lib` (`STARLINGS_CACHE` overrides `~/.cache/starlings`); the
 folder appears complete or not at all. `STARLINGS_MAVEN_URL` names a mirror of Maven Central.
 
-To move to another version: change `VERSION`, then `python -m starlings.broker.jars` resolves the
-coordinates anew and rewrites the list.
+To move to another version: change `VERSION`, then `python -m starlings.broker.pin` rewrites the
+list.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from starlings.messages.errors import ConfigError
 from .locks import exclusive
 
 VERSION = "4.3.1"
-COORDINATES = (f"org.apache.kafka:kafka_2.13:{VERSION}", "org.slf4j:slf4j-simple:1.7.36")
 MANIFEST = Path(__file__).with_name("jars.sha256")
 DOWNLOADS_AT_ONCE = 8
 
@@ -79,7 +78,7 @@ def verify(folder: Path, pinned: Mapping[str, str]) -> list[Path]:
     return jars
 
 
-def _maven(repository: Path) -> Any:
+def open_maven(repository: Path) -> Any:
     """Open jgo's view of Maven Central, or of the mirror that is set."""
     try:
         jgo = importlib.import_module("jgo")
@@ -128,7 +127,7 @@ def _fetch_all(lib: Path, pinned: Mapping[str, str], progress: Progress) -> None
     for left in lib.parent.glob("fetch-*/"):  # of a fetch that was killed: we hold the lock
         shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=lib.parent) as work:
-        maven, folder = _maven(Path(work, "repository")), Path(work, "lib")
+        maven, folder = open_maven(Path(work, "repository")), Path(work, "lib")
         folder.mkdir()
         try:
             _download_all(maven, pinned, folder)
@@ -151,29 +150,3 @@ def fetch(progress: Progress = report, *, pinned: Mapping[str, str] | None = Non
             if not lib.exists():
                 _fetch_all(lib, expected, progress)
     return verify(lib, expected)
-
-
-def resolve_anew() -> dict[str, str]:
-    """Resolve the coordinates with all they need and hash every jar, for a new manifest."""
-    with tempfile.TemporaryDirectory() as work:
-        maven = _maven(Path(work))
-        asked = []
-        for coordinate in COORDINATES:
-            group, artifact, version = coordinate.split(":")
-            wanted = maven.project(group, artifact).at_version(version).artifact()
-            asked.append(importlib.import_module("jgo.maven").Dependency(wanted, "compile"))
-        inputs, others = maven.resolver.resolve(asked)
-        needed = [*inputs, *(one for one in others if one.scope in {"compile", "runtime"})]
-        return {
-            f"{one.groupId}:{one.artifactId}:{one.version}": hashlib.sha256(
-                one.artifact.resolve().read_bytes()
-            ).hexdigest()
-            for one in needed
-        }
-
-
-if __name__ == "__main__":
-    MANIFEST.write_text(
-        "".join(f"{name}  {digest}\n" for name, digest in sorted(resolve_anew().items())),
-        encoding="utf-8",
-    )
