@@ -1,1 +1,1 @@
-"""."""
+"""The agents that come with Starlings: `math`, `string` and `weather`."""

@@ -1,0 +1,146 @@
+"""Finding agents by name: in modules, in files, and among installed packages.
+
+Where something cannot be loaded, the error says which part of the name is wrong and what there is.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from starlings.messages import ConfigError
+
+from .agent import Agent
+
+GROUP = "starlings.agents"
+_HOW = 'name it like "package.module:agent", "package.module" or "folder/file.py:agent"'
+
+
+def load_agents(spec: str) -> list[Agent]:
+    """Load agents from `module:name`, `module`, `path/file.py:name` or `path/file.py`.
+
+    Without a name, all agents that the module holds. The name may stand for an agent or for a list
+    of agents. Modules are looked for in the working directory too.
+
+    Raises:
+        ConfigError: saying what cannot be found or imported.
+    """
+    where, separator, name = spec.strip().rpartition(":")
+    if not separator or name.endswith(".py") or "/" in name or "\\" in name:  # a drive, C:\…
+        where, name = spec.strip(), ""
+    if not where or (separator and not name and spec.strip().endswith(":")):
+        raise _error(f"{spec!r} names no agent; {_HOW}")
+    module = _module_of_file(Path(where)) if where.endswith(".py") else _module(where)
+    agents = _named(module, name, spec) if name else _all_in(module)
+    if not agents:
+        raise _error(f"there is no agent in {where}; make one with `agent = Agent(…)`")
+    _check(agents, spec)
+    return agents
+
+
+def builtin_agents() -> list[Agent]:
+    """Load the agents that installed packages offer under the entry points `starlings.agents`.
+
+    Raises:
+        ConfigError: one of them cannot be loaded.
+    """
+    found = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+    agents = [_from_entry_point(entry) for entry in found]
+    _check(agents, f"entry points {GROUP!r}")
+    return agents
+
+
+def _from_entry_point(entry: EntryPoint) -> Agent:
+    what = f"the entry point {entry.name!r} ({entry.value})"
+    try:
+        agent = entry.load()
+    except Exception as error:
+        raise _error(f"{what} cannot be loaded: {_said(error)}; reinstall its package") from error
+    if not isinstance(agent, Agent):
+        raise _error(f"{what} is a {type(agent).__name__}, and has to be an Agent")
+    return agent
+
+
+def _module(name: str) -> ModuleType:
+    _look_in(Path.cwd())
+    try:
+        return importlib.import_module(name)
+    except ConfigError:
+        raise
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if name == missing or name.startswith(f"{missing}."):
+            raise _error(
+                f"there is no module {missing!r} in the working directory or among the installed "
+                f"packages; {_HOW}"
+            ) from None
+        raise _error(f"{name} imports {missing!r}, which is not installed") from error
+    except Exception as error:
+        raise _error(f"{name} cannot be imported: {_said(error)}") from error
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise _error(f"there is no file {path} (the working directory is {Path.cwd()})")
+    path = path.resolve()
+    _look_in(path.parent)  # so that it can import its neighbours
+    known = sys.modules.get(path.stem)
+    if known is not None and getattr(known, "__file__", None) == str(path):
+        return known
+    name = path.stem if known is None else f"_starlings_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise _error(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if isinstance(error, ConfigError) or not isinstance(error, Exception):
+            raise
+        raise _error(f"{path} cannot be imported: {_said(error)}") from error
+    return module
+
+
+def _look_in(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+def _named(module: ModuleType, name: str, spec: str) -> list[Agent]:
+    value: Any = getattr(module, name, None)
+    agents = list(value) if isinstance(value, list | tuple) else [value]
+    if all(isinstance(agent, Agent) for agent in agents):
+        return agents
+    there = ", ".join(key for key, v in vars(module).items() if isinstance(v, Agent)) or "none"
+    what = "is no agent" if hasattr(module, name) else "does not exist"
+    raise _error(f"{spec!r}: {name!r} {what}; agents in that module: {there}")
+
+
+def _all_in(module: ModuleType) -> list[Agent]:
+    agents = [value for value in vars(module).values() if isinstance(value, Agent)]
+    return list({id(agent): agent for agent in agents}.values())
+
+
+def _check(agents: Iterable[Agent], where: str) -> None:
+    names: set[str] = set()
+    for agent in agents:
+        agent.definition()  # says what is missing
+        if agent.name in names:
+            raise _error(f"{where}: there are two agents named {agent.name!r}; rename one")
+        names.add(agent.name)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _error(message: str) -> ConfigError:
+    return ConfigError(message, code="agent_not_loaded")
