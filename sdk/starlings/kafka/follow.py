@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -40,7 +40,8 @@ class Follower:
     """An endless async iterator over `Received` (and `Tombstone`) of one topic.
 
     `from_start` begins at the beginning; else at `offsets` by partition, else at the end.
-    `caught_up` is set once everything has been delivered that lay there at the start.
+    `caught_up` is set once everything has been delivered that lay there at the start; with `to_end`
+    the iteration is over then. `where` looks at raw records and spares the others the decoding.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class Follower:
         offsets: Mapping[int, int] | None = None,
         partitions: Sequence[int] | None = None,
         tombstones: bool = False,
+        to_end: bool = False,
+        where: Callable[[ConsumerRecord], bool] | None = None,
     ) -> None:
         self.topic = topic
         self.caught_up = asyncio.Event()
@@ -62,6 +65,8 @@ class Follower:
         self._next: dict[int, int] = dict(offsets or {})
         self._partitions = partitions
         self._tombstones = tombstones
+        self._to_end = to_end
+        self._where = where
         self._ends: dict[int, int] = {}
 
     async def __aiter__(self) -> AsyncIterator[Received | Tombstone]:
@@ -73,6 +78,7 @@ class Follower:
                 await self._assign(consumer)
                 async for item in self._read(consumer):
                     yield item
+                return
             except (KafkaError, OSError) as error:
                 log.warning("following goes on soon", topic=self.topic, error=repr(error))
                 await asyncio.sleep(AGAIN_AFTER_S)
@@ -97,11 +103,12 @@ class Follower:
         self._look_whether_caught_up()
 
     async def _read(self, consumer: AIOKafkaConsumer) -> AsyncIterator[Received | Tombstone]:
-        while True:
+        while not (self._to_end and self.caught_up.is_set()):
             batch = await consumer.getmany(timeout_ms=POLL_MS)
             for place, records in batch.items():
                 for record in records:
-                    item = await self._item(record)
+                    wanted = self._where is None or self._where(record)
+                    item = await self._item(record) if wanted else None
                     self._next[place.partition] = record.offset + 1
                     if item is not None:
                         yield item

@@ -1,0 +1,18 @@
+"""Asking for runs, watching them and taking their results, from any Python program.
+
+    async with Client() as client:
+        run = await client.submit("Calculate 5 factorial")
+        async for fact in run.facts():
+            ...
+        result = await run.result()
+
+A run is watched by reading its one partition of `events`; nothing but Kafka is asked. Any number
+of programs can watch a run, also one that somebody else has started: `client.run(run_id)`.
+"""
+
+from __future__ import annotations
+
+from .client import Client, RunHandle, RunNotFound
+from .view import RunSummary, RunView
+
+__all__ = ["Client", "RunHandle", "RunNotFound", "RunSummary", "RunView"]

@@ -1,0 +1,270 @@
+"""The client: one connection, any number of runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Any, Self
+
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.partitioner import DefaultPartitioner
+
+from starlings.agents.registry import Registry
+from starlings.agents.registry_view import registry_view
+from starlings.blobs import BlobStore
+from starlings.kafka.codec import Codec, Received
+from starlings.kafka.connection import Connection, KafkaSettings
+from starlings.kafka.follow import Follower
+from starlings.kafka.publisher import Publisher
+from starlings.messages import (
+    CancelRequested,
+    FailurePolicy,
+    Message,
+    Plan,
+    PlanCreated,
+    PlanRejected,
+    RunDone,
+    RunRequested,
+    StarlingsError,
+    header,
+    message_id,
+    run_key,
+)
+from starlings.service import ServiceSettings, load_settings, new_traceparent
+
+from .view import RunSummary, RunView
+
+CONNECT_WITHIN_S = 10.0
+_SUMMARISED = frozenset(m.CE_TYPE for m in (PlanCreated, PlanRejected, RunDone, CancelRequested))
+
+
+class RunNotFound(StarlingsError):  # noqa: N818 - says what is the case
+    """The log holds no such run (any more)."""
+
+    code = "run_not_found"
+
+
+def new_run_id() -> str:
+    """Name a run so that names sort by time: 12 hex digits of milliseconds, 8 of chance."""
+    return f"{int(time.time() * 1000):012x}-{os.urandom(4).hex()}"
+
+
+class RunHandle:
+    """A run, whoever asked for it."""
+
+    def __init__(self, client: Client, run_id: str, *, start: int | None = None) -> None:
+        self.run_id = run_id
+        self._client = client
+        self._start = start  # offset in its partition from which its facts are to be found
+
+    async def facts(self) -> AsyncIterator[Message]:
+        """Deliver the run's facts from its beginning, and those to come, up to its `run_done`."""
+        async for received in self.records():
+            yield received.message
+
+    async def records(self, *, follow: bool = True) -> AsyncIterator[Received]:
+        """Deliver the run's facts with their places; without `follow` only those that are there."""
+        async for received in self._client.read_run(self.run_id, self._start, follow=follow):
+            yield received
+            if isinstance(received.message, RunDone):
+                return
+
+    async def result(self, *, timeout_s: float | None = None) -> RunDone:
+        """Wait for the run's end and return it.
+
+        Raises:
+            TimeoutError: the run has not ended in time; it goes on.
+        """
+        async with asyncio.timeout(timeout_s):
+            async for fact in self.facts():
+                if isinstance(fact, RunDone):
+                    return fact
+        raise RunNotFound(f"the log of run {self.run_id} ended without an end of the run")
+
+    async def view(self) -> RunView:
+        """See the run as it stands now.
+
+        Raises:
+            RunNotFound: the log holds no fact of it.
+        """
+        view = RunView(self.run_id)
+        async for received in self.records(follow=False):
+            view.add(received)
+        if not view.facts:
+            raise RunNotFound(
+                f"there is no run {self.run_id!r} in the log; `starlings runs` lists what there is"
+            )
+        return view
+
+    async def cancel(self, reason: str = "", *, requested_by: str = "") -> None:
+        """Ask for the run to end now; what is running is told to stop."""
+        await self._client.command(
+            CancelRequested(run_id=self.run_id, reason=reason, requested_by=requested_by)
+        )
+
+
+class Client:
+    """Submits and watches runs. Use it as an async context manager."""
+
+    def __init__(
+        self, *, kafka: KafkaSettings | None = None, settings: ServiceSettings | None = None
+    ) -> None:
+        self._settings = settings or load_settings(ServiceSettings)
+        self.topics = self._settings.topics
+        self.connection = Connection(
+            kafka or load_settings(KafkaSettings), client_id="starlings-client"
+        )
+        self.codec = Codec(
+            source=f"starlings/client/{self._settings.instance}",
+            blobs=BlobStore(self._settings.blobs_url),
+        )
+        self._publisher = Publisher(self.connection, self.codec)
+        self._partition_of = DefaultPartitioner()
+        self._partitions: list[int] = []
+
+    async def __aenter__(self) -> Self:
+        await self.connection.connect(wait_s=CONNECT_WITHIN_S)
+        self._partitions = list(await self.connection.partitions(self.topics.events))
+        await self._publisher.start()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self._publisher.stop()
+
+    # -- asking --------------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        request: str = "",
+        *,
+        plan: Plan | Mapping[str, Any] | list[Any] | None = None,
+        run_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        max_parallel: int | None = None,
+        on_failure: FailurePolicy | None = None,
+        timeout_s: float | None = None,
+        deadline: datetime | None = None,
+    ) -> RunHandle:
+        """Ask for a run, in words or with a plan of its own; return when Kafka has the request.
+
+        The same `run_id` again is the same run, and starts nothing.
+        """
+        given = RunRequested(
+            request=request,
+            plan=plan.model_dump(mode="json") if isinstance(plan, Plan) else plan,
+            run_id=run_id or new_run_id(),
+            tags=dict(tags or {}),
+            max_parallel=max_parallel,
+            on_failure=on_failure,
+            timeout_s=timeout_s,
+            deadline=deadline,
+        )
+        return await self.submit_request(given)
+
+    async def submit_request(self, request: RunRequested) -> RunHandle:
+        """Ask for a run with everything that a request can say."""
+        run_id = request.run_id or new_run_id()
+        request = request.model_copy(update={"run_id": run_id})
+        handle = RunHandle(self, run_id, start=await self._end_of(run_id))
+        await self._publisher.publish(
+            self.topics.requests,
+            run_key(run_id),
+            request,
+            id=message_id(run_id, request.NAME),
+            subject=run_id,
+            traceparent=new_traceparent(),
+        )
+        return handle
+
+    async def command(self, fact: CancelRequested) -> None:
+        """Publish a command as the fact that it was given."""
+        await self._publisher.publish(
+            self.topics.events,
+            run_key(fact.run_id),
+            fact,
+            id=f"{fact.run_id}/{fact.NAME}/{time.time_ns()}",
+            subject=fact.run_id,
+            traceparent=new_traceparent(),
+        )
+
+    # -- watching ------------------------------------------------------------------------------
+
+    def run(self, run_id: str) -> RunHandle:
+        """Take hold of a run that somebody has asked for."""
+        return RunHandle(self, run_id)
+
+    async def read_run(
+        self, run_id: str, start: int | None, *, follow: bool
+    ) -> AsyncIterator[Received]:
+        """Read the facts of one run from its partition."""
+        partition = self.partition_of(run_id)
+        key = run_key(run_id)
+        follower = Follower(
+            self.connection,
+            self.codec,
+            self.topics.events,
+            from_start=start is None,
+            offsets=None if start is None else {partition: start},
+            partitions=[partition],
+            to_end=not follow,
+            where=lambda record: record.key == key,
+        )
+        async for received in follower:
+            if isinstance(received, Received):
+                yield received
+
+    async def runs(self, *, since: datetime | None = None) -> list[RunSummary]:
+        """List the runs that have a fact in the log since then, the newest last."""
+        offsets = await self._offsets_at(since) if since else None
+        follower = Follower(
+            self.connection,
+            self.codec,
+            self.topics.events,
+            from_start=offsets is None,
+            offsets=offsets,
+            to_end=True,
+            where=_summarised,
+        )
+        views: dict[str, RunView] = {}
+        async for received in follower:
+            if isinstance(received, Received):
+                run_id = received.envelope.subject
+                views.setdefault(run_id, RunView(run_id)).add(received)
+        return sorted((view.summary() for view in views.values()), key=lambda run: run.began_ms)
+
+    async def registry(self) -> Registry:
+        """See which agents are known and alive now."""
+        async with registry_view(self.connection, self.codec, self.topics) as registry:
+            return registry
+
+    # -- places --------------------------------------------------------------------------------
+
+    def partition_of(self, run_id: str) -> int:
+        """Tell in which partition of `events` a run's facts lie."""
+        return int(self._partition_of(run_key(run_id), self._partitions, self._partitions))
+
+    async def _end_of(self, run_id: str) -> int:
+        place = TopicPartition(self.topics.events, self.partition_of(run_id))
+        async with self.connection.reading() as consumer:
+            ends = await consumer.end_offsets([place])
+        return int(ends[place])
+
+    async def _offsets_at(self, since: datetime) -> dict[int, int]:
+        at_ms = int(since.timestamp() * 1000)
+        places = [TopicPartition(self.topics.events, p) for p in self._partitions]
+        async with self.connection.reading() as consumer:
+            found = await consumer.offsets_for_times(dict.fromkeys(places, at_ms))
+            ends = await consumer.end_offsets(places)
+        return {
+            place.partition: found[place].offset if found.get(place) else ends[place]
+            for place in places
+        }
+
+
+def _summarised(record: ConsumerRecord) -> bool:
+    """Tell the few facts that a list of runs needs from the many that it does not."""
+    kind = header(record.headers, "ce_type")
+    return kind is None or kind in _SUMMARISED
