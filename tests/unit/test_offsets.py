@@ -61,12 +61,20 @@ def test_a_done_range_whose_first_offsets_are_gone_does_not_block_the_watermark(
     assert tracker.done == Done(10)
 
 
-def test_finishing_twice_or_something_unknown_changes_nothing():
+def test_what_finishes_before_it_is_fetched_again_needs_nothing_when_it_is():
+    tracker = Offsets(Done(0))
+    tracker.finish(1)
+    assert [o for o in range(3) if tracker.deliver(o)] == [0, 2]
+    assert tracker.done == Done(0, ((1, 2),))
+    tracker.finish(0)
+    assert tracker.low == 2
+
+
+def test_finishing_twice_changes_nothing():
     tracker = delivered(0, 0, 1)
     tracker.finish(1)
     before = (tracker.done, tracker.version)
     tracker.finish(1)
-    tracker.finish(99)
     assert (tracker.done, tracker.version) == before
 
 

@@ -34,7 +34,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from .connection import Connection
 from .execution import Counters
-from .partition import Commit, Limits, Partition, Record
+from .partition import Commit, Intake, Limits, Partition, Record
 from .pool import Pool
 from .readback import Ends, committed, ends_of, read_back, starting_point
 from .recent_ids import Window
@@ -45,6 +45,8 @@ log = structlog.get_logger(__name__)
 _POLL_MS = 200  # nothing is waited for but records
 _SHORT_POLL_MS = 20  # some partition was not asked for, and may have room any moment
 _BATCH = 2_000
+_HEARTBEAT_MS = 1_000
+_HOLE_TOLD = 100  # offsets in a row without a record that are worth a warning
 _OPENINGS = 4  # partitions that read back at the same time
 _PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -102,7 +104,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
         consumer = self._connection.consumer(
             group_id=self._group_id,
             session_timeout_ms=self._settings.session_timeout_ms,
-            heartbeat_interval_ms=self._settings.session_timeout_ms // 3,
+            # Members learn of a rebalance by their heartbeat, and all wait for the last one.
+            heartbeat_interval_ms=min(_HEARTBEAT_MS, self._settings.session_timeout_ms // 3),
             rebalance_timeout_ms=self._settings.rebalance_timeout_ms,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
@@ -167,14 +170,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
         self._watchdog.arrived(tp)
         intake = partition.take_in(records)
         self._counters.repeats += intake.repeats
-        if intake.rewound:
-            log.warning(
-                "the log goes on at a smaller offset than before: it lost records,"
-                " or was made anew; all that it holds now is handled",
-                topic=tp.topic,
-                partition=tp.partition,
-                offset=records[0].offset,
-            )
+        if intake.rewound or intake.hole > _HOLE_TOLD:
+            _tell_of_a_strange_log(tp, intake, records[0].offset)
         self._pool.offer(partition)
 
     # -- rebalances -------------------------------------------------------------------------------
@@ -354,6 +351,23 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
     @property
     def _longest_join_s(self) -> float:
         return self._settings.stall_s + self._settings.rebalance_timeout_ms / 1_000
+
+
+def _tell_of_a_strange_log(tp: TopicPartition, intake: Intake, offset: int) -> None:
+    where = {"topic": tp.topic, "partition": tp.partition, "offset": offset}
+    if intake.rewound:
+        log.warning(
+            "the log goes on at a smaller offset than before: it lost records,"
+            " or was made anew; all that it holds now is handled",
+            **where,
+        )
+    else:
+        log.warning(
+            "offsets without records were passed: deleted before they were handled"
+            " (then raise the topic's retention), or compacted",
+            offsets=intake.hole,
+            **where,
+        )
 
 
 async def _end(*tasks: asyncio.Task[Any] | None) -> None:

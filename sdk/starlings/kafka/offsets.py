@@ -11,7 +11,8 @@ Rules:
   log holds back nothing and costs no run of its own.
 - The metadata names the low watermark it belongs to. A commit made by another tool, or moved to
   another offset (as mirroring tools do), is recognised and not believed.
-- A repeated or foreign `finish` changes nothing.
+- A repeated `finish` changes nothing. One may come before the delivery: work goes on over a
+  rebalance, after which everything unfinished is fetched again.
 """
 
 from __future__ import annotations
@@ -184,10 +185,13 @@ class Offsets:
         return not known
 
     def finish(self, offset: int) -> None:
-        """Mark a delivered offset done."""
-        if offset not in self._pending:
+        """Mark an offset done; one that was not delivered (again) yet will then need nothing."""
+        if offset >= self.position:
+            self._known = max(self._known, offset + 1)
+        elif offset in self._pending:
+            self._pending.remove(offset)
+        else:
             return
-        self._pending.remove(offset)
         self.version += 1
         start = self._holes.pop(offset, offset) if self._holes else offset
         if start <= self.low:

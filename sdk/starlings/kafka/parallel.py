@@ -36,6 +36,7 @@ from .execution import (
     cancellation,
 )
 from .membership import ConsumerSettings, Membership
+from .misconfigured import refuse_if_misconfigured
 from .partition import Limits
 from .pool import Pool
 from .recent_ids import Window
@@ -192,6 +193,8 @@ class ParallelConsumer:
             failure = await _end_of(life)
             await self._leave(membership)
         if not stopping.done():
+            if not self.ready:
+                refuse_if_misconfigured(failure, topic=self.topic, group_id=self.group_id)
             await self._recover(failure, stopping)
 
     def _join(self) -> Membership:

@@ -44,6 +44,7 @@ class Intake(NamedTuple):
     queued: int
     repeats: int
     rewound: bool
+    hole: int
 
 
 class Commit(NamedTuple):
@@ -134,11 +135,12 @@ class Partition:
     def take_in(self, records: Iterable[Record]) -> Intake:
         """Sort fetched records: done before, repeated, at work already, or new."""
         offsets, queue, running = self.offsets, self.queue, self.running
-        before, repeats, rewound = len(queue), 0, False
+        before, repeats, rewound, hole = len(queue), 0, False, 0
         for record in records:
             offset = record.offset
             if offset < offsets.position:
                 offsets, rewound = self._rewind(offset), True
+            hole = max(hole, offset - offsets.position)
             repeated = self.ids.repeated(id_of(record), offset, record.timestamp)
             if not offsets.deliver(offset):
                 continue
@@ -148,7 +150,7 @@ class Partition:
             elif offset not in running:
                 queue.append(record)
                 self.queued_bytes += size_of(record)
-        return Intake(len(queue) - before, repeats, rewound)
+        return Intake(len(queue) - before, repeats, rewound, hole)
 
     def next_record(self) -> Record | None:
         """Take the next record to start; None while there is none or the done-set is full.
@@ -166,7 +168,9 @@ class Partition:
 
     def finish(self, offset: int) -> None:
         """Mark a record done, whether or not the partition is open at the moment."""
-        self.running.discard(offset)
+        if offset not in self.running:
+            return
+        self.running.remove(offset)
         self.offsets.finish(offset)
         self._finished += 1
         if self._finished % _REVIEW_EVERY == 0:
