@@ -13,7 +13,8 @@ committed `restore_from`) to its end knows what one that folded all of it knows:
   holds, and stays behind the head by a look-back, so that the repeat of a plan whose run has just
   ended is recognised. Such a repeat is answered by repeating the run's `run_done`; until that is in
   the log, the run's end counts as needed.
-- A cancel that arrives before its plan is kept for as long as the look-back.
+- A cancel that arrives before its plan is kept for as long as the look-back; so it needs no place
+  of its own in `restore_from`.
 - A run on which the fold breaks is parked with its report; the others go on.
 """
 
@@ -159,10 +160,13 @@ class Ledger:
         run_id = fact.run_id
         if run_id in self.known_plans and run_id not in self.ended:
             return Ignored("a repeat of a plan whose run was begun before the reader's start")
-        early = self.early.pop(run_id, None)
-        cancel = early[1] if early and self._lately(early[0]) else None
         self.ended.pop(run_id, None)
         self.anchors[run_id] = place  # first, so that it holds for a run that is parked, too
+        cancelled_at, cancel = self.early.pop(run_id, (None, None))
+        if cancelled_at is not None and self._lately(cancelled_at):
+            self.anchors[run_id] = cancelled_at  # later readers need the cancel as well
+        else:
+            cancel = None
         self.runs[run_id], change = begin(
             fact, offset=place.offset, at_ms=place.at_ms, cancel=cancel
         )
@@ -244,13 +248,11 @@ class Ledger:
 
     def restore_from(self) -> int:
         """Compute the smallest offset that a later reader must begin at; forget what is older."""
+        if self.recovering:  # not all that is needed is known yet
+            return self.start
         needed = self.look_back_offset()
         self._forget(needed)
-        places = chain(
-            self.anchors.values(),
-            self.repeated.values(),
-            (place for place, _ in self.early.values()),
-        )
+        places = chain(self.anchors.values(), self.repeated.values())
         needed = min(chain([needed], (place.offset for place in places)))
         return max(self.start, needed)
 

@@ -1,0 +1,62 @@
+"""Random plans and choices for runs, from a seeded source of randomness."""
+
+from __future__ import annotations
+
+from random import Random
+
+from starlings.messages import (
+    FailurePolicy,
+    Message,
+    Plan,
+    PlanCreated,
+    PlanRejected,
+    Problem,
+    RetryPolicy,
+    RunOptions,
+    Step,
+    Timeouts,
+)
+
+_POLICIES = list(FailurePolicy)
+
+
+def random_plan(rng: Random) -> Plan:
+    """Draw a directed acyclic graph of one to seven steps."""
+    count = rng.randint(1, 7)
+    names = [f"s{i}" for i in range(count)]
+    steps = [
+        Step(
+            id=name,
+            agent=rng.choice(("math", "string")),
+            task=f"task {name}",
+            depends_on=[other for other in names[:i] if rng.random() < 0.4],
+            on_failure=rng.choice((None, None, *_POLICIES)),
+            retry=rng.choice((None, None, RetryPolicy(attempts=rng.randint(1, 3), initial_s=0))),
+        )
+        for i, name in enumerate(names)
+    ]
+    return Plan(steps=steps)
+
+
+def random_options(rng: Random) -> RunOptions:
+    """Draw the choices of a run; half of the runs have timeouts for everything."""
+    timeouts = Timeouts(queue_s=4, run_s=6, heartbeat_s=rng.choice((None, 3)))
+    return RunOptions(
+        max_parallel=rng.choice((None, 1, 2, 3)),
+        on_failure=rng.choice(_POLICIES),
+        retry=RetryPolicy(attempts=rng.randint(1, 3), initial_s=rng.choice((0, 1, 5))),
+        timeouts=timeouts if rng.random() < 0.5 else Timeouts(),
+        timeout_s=rng.choice((None, None, None, 30)),
+    )
+
+
+def random_beginning(rng: Random, run_id: str) -> Message:
+    """Draw what a planner says of a request: mostly a plan, at times a rejection or nonsense."""
+    kind = rng.random()
+    if kind < 0.05:
+        problem = Problem(code="cannot", message="no", remedy="ask otherwise")
+        return PlanRejected(run_id=run_id, problems=[problem])
+    if kind < 0.1:
+        circle = Plan(steps=[Step(id="a", agent="math", task="x", depends_on=["a"])])
+        return PlanCreated(run_id=run_id, plan=circle)
+    return PlanCreated(run_id=run_id, plan=random_plan(rng), options=random_options(rng))

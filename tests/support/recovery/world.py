@@ -1,0 +1,286 @@
+"""Agents, planners, clients and coordinators around one log; each method is one action.
+
+Everything that can go wrong between two actions may: coordinators die with their unsent messages,
+what they had sent arrives later or never, zombies work beside their successors and commit, plans
+and results are repeated. The invariants are asserted where they could break (`log.py`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from starlings.choreography import CarryPolicy, Ledger
+from starlings.messages import (
+    CancelRequested,
+    ErrorInfo,
+    StepDone,
+    StepOutcome,
+    StepProgress,
+    StepReady,
+    StepStarted,
+    attempt_id,
+    message_id,
+)
+
+from .coordinator import Coordinator, Parcel, fold_record, plain
+from .log import Log
+from .plans import random_beginning
+
+SMALL = CarryPolicy(
+    look_back_records=30,
+    look_back_ms=20_000,
+    carry_after_records=25,
+    carry_after_ms=60_000,
+    sample_every=4,
+)
+MAX_COORDINATORS = 3
+
+
+@dataclass
+class Counts:
+    crashes: int = 0
+    zombies: int = 0
+    snapshots: int = 0
+    rereads: int = 0
+    repeats: int = 0
+    ended: int = 0
+
+
+@dataclass
+class World:
+    """One partition and all that happens around it."""
+
+    seed: int
+    log: Log = field(default_factory=Log)
+    now_ms: int = 1_000_000
+    committed: int = 0
+    counts: Counts = field(default_factory=Counts)
+
+    def __post_init__(self) -> None:
+        self.rng = Random(self.seed)  # noqa: S311 - a world that can be told again
+        self.steps: list[tuple[str, StepReady]] = []
+        self.ghosts: deque[Parcel] = deque()  # sent by the dead, and still on their way
+        self.working: list[StepReady] = []
+        self.effects: dict[str, int] = {}
+        self.planned: set[str] = set()
+        self._taken: set[str] = set()
+        self._next_work = 0
+        self.coordinators = [self._new_coordinator()]
+
+    def _new_coordinator(self) -> Coordinator:
+        return Coordinator(self.log, start=self.committed, policy=SMALL)
+
+    def append(self, ident: str, message: Any, *, decided: bool = True) -> None:
+        self.log.append(ident, message, self.now_ms, decided=decided)
+
+    # -- clients and planners ------------------------------------------------------------------
+
+    def wait(self, ms: int) -> None:
+        self.now_ms += ms
+
+    def plan(self, run_id: str) -> None:
+        """Plan a run; where it has been planned, this is a repeat, or another plan under its id."""
+        end = self.log.ends.get(run_id)
+        if end is not None and not self._within_look_back(end):
+            return  # the same id later is a new run
+        fact: Any = random_beginning(self.rng, run_id)
+        if run_id in self.planned:
+            self.counts.repeats += 1
+            if self.rng.random() < 0.5:
+                fact = next(
+                    r.message
+                    for r in self.log.records
+                    if r.run_id == run_id and r.id == message_id(run_id, "plan_created")
+                )
+        self.planned.add(run_id)
+        self.append(message_id(run_id, "plan_created"), fact, decided=False)
+
+    def _within_look_back(self, end: Any) -> bool:
+        return (
+            len(self.log) - end.offset <= SMALL.look_back_records
+            and self.now_ms - end.at_ms <= SMALL.look_back_ms
+        )
+
+    def cancel(self, run_id: str) -> None:
+        end = self.log.ends.get(run_id)
+        if end is None or self._within_look_back(end):
+            fact = CancelRequested(run_id=run_id, reason=f"at {len(self.log)}")
+            self.append(f"{run_id}/cancel/{len(self.log)}", fact)
+
+    # -- agents --------------------------------------------------------------------------------
+
+    def take_work(self) -> None:
+        """Take one message of work; repeats are dropped by id."""
+        if self._next_work == len(self.steps):
+            return
+        ident, ready = self.steps[self._next_work]
+        self._next_work += 1
+        if ident not in self._taken:
+            self._taken.add(ident)
+            self.working.append(ready)
+
+    def sign_of_life(self, pick: int) -> None:
+        if self.working:
+            ready = self.working[pick % len(self.working)]
+            about = {"run_id": ready.run_id, "step_id": ready.step_id, "attempt": ready.attempt}
+            model = (StepStarted, StepProgress)[pick % 2]
+            fact = model(**about, agent=ready.agent)
+            self.append(f"{model.NAME}/{len(self.log)}", fact)
+
+    def finish_work(self, pick: int) -> None:
+        """End some attempt, in any order: well, badly, repeatedly, or silently."""
+        if not self.working:
+            return
+        ready = self.working.pop(pick % len(self.working))
+        if ready.timeouts.queue_s and pick % 7 == 0:
+            return  # hangs for ever; its timeouts will tell
+        done = self._result(ready, pick)
+        ident = attempt_id(ready.run_id, ready.step_id, ready.attempt, StepDone.NAME)
+        self.effects[ident] = self.effects.get(ident, 0) + 1
+        for _ in range(1 + (pick % 5 == 0)):
+            self.append(ident, done)
+
+    def _result(self, ready: StepReady, pick: int) -> StepDone:
+        outcome = StepOutcome.OK
+        if pick % 10 >= 7:
+            outcome = (StepOutcome.ERROR, StepOutcome.ERROR, StepOutcome.CANCELLED)[pick % 3]
+        error = ErrorInfo(code="broken", message="it broke", retryable=pick % 4 != 0)
+        return StepDone(
+            run_id=ready.run_id,
+            step_id=ready.step_id,
+            attempt=ready.attempt,
+            agent=ready.agent,
+            outcome=outcome,
+            output={"step": ready.step_id, "pick": pick} if outcome is StepOutcome.OK else None,
+            error=None if outcome is StepOutcome.OK else error,
+            usage={"calls": 1, "input_tokens": pick},
+        )
+
+    # -- coordinators --------------------------------------------------------------------------
+
+    def coordinator(self, pick: int) -> Coordinator:
+        return self.coordinators[pick % len(self.coordinators)]
+
+    def read(self, pick: int, count: int) -> None:
+        """Let a coordinator read up to `count` records."""
+        for _ in range(count):
+            self.coordinator(pick).read()
+
+    def land(self, pick: int) -> None:
+        """Let the oldest message of a coordinator arrive; only the living hear of it."""
+        coordinator = self.coordinator(pick)
+        if coordinator.wire:
+            parcel = coordinator.wire.popleft()
+            self._arrive(parcel)
+            if parcel.then is not None:
+                coordinator.wire.append(parcel.then)
+
+    def land_ghost(self) -> None:
+        if self.ghosts:
+            self._arrive(self.ghosts.popleft())
+
+    def _arrive(self, parcel: Parcel) -> None:
+        if parcel.topic == "events":
+            self.counts.snapshots += parcel.message.NAME == "run_snapshot"
+            self.append(parcel.id, parcel.message)
+        elif parcel.topic == "steps":
+            self.log.release(parcel.id, parcel.message)
+            self.steps.append((parcel.id, parcel.message))
+        else:
+            self.log.same_content(parcel.id, parcel.message, parcel.message.model_dump_json())
+
+    def crash(self, pick: int) -> None:
+        """Kill a coordinator between two actions; a new one takes over where it committed."""
+        dead = self.coordinators.pop(pick % len(self.coordinators))
+        self.counts.crashes += 1
+        self.counts.rereads += dead.rereads
+        arrived = pick // 7 % (len(dead.wire) + 1)  # a prefix may have left the machine
+        self.ghosts.extend(list(dead.wire)[:arrived])
+        self.coordinators.append(self._new_coordinator())
+
+    def take_over(self) -> None:
+        """Start a coordinator while the others live on as zombies."""
+        if len(self.coordinators) < MAX_COORDINATORS:
+            self.counts.zombies += 1
+            self.coordinators.append(self._new_coordinator())
+
+    def commit(self, pick: int) -> None:
+        restore_from = self.coordinator(pick).restore_from()
+        if restore_from is not None:
+            self.committed = restore_from
+
+    # -- what must hold ------------------------------------------------------------------------
+
+    def check_recovery(self) -> None:
+        """Compare a reader from the commit, the living, and one that reads the whole log."""
+        told = view(recovered(self.log, 0), self.planned)
+        assert view(recovered(self.log, self.committed), self.planned) == told
+        for coordinator in self.coordinators:
+            if coordinator.caught_up:
+                assert view(coordinator.ledger, self.planned) == told
+
+    def end_all(self) -> None:
+        """Let the world go on without accidents until every run has ended."""
+        for pick in range(len(self.coordinators)):
+            self.crash(pick)
+        self.coordinators = [self._new_coordinator()]
+        for _ in range(200):
+            self._calm_round()
+            if set(self.log.ends) >= self.planned and not self.working and not self._owing():
+                break
+        assert set(self.log.ends) >= self.planned, self.planned - set(self.log.ends)
+        assert all(count == 1 for count in self.effects.values())
+        self.counts.ended = len(self.log.ends)
+        self.counts.rereads += self.coordinators[0].rereads
+        self.check_recovery()
+
+    def _owing(self) -> bool:
+        coordinator = self.coordinators[0]
+        return bool(coordinator.wire or coordinator.ledger.runs or coordinator.ledger.repeated)
+
+    def _calm_round(self) -> None:
+        coordinator = self.coordinators[0]
+        while not coordinator.caught_up:
+            coordinator.read()
+        coordinator.fire(self.now_ms)
+        coordinator.answer()
+        while coordinator.wire:
+            self.land(0)
+        while self._next_work < len(self.steps):
+            self.take_work()
+        while self.working:
+            self.finish_work(self.rng.randrange(1_000))
+        self.wait(1_000)
+        self.commit(0)
+
+
+def recovered(log: Log, start: int) -> Ledger:
+    """Recover a ledger from `start` to the end of the log, as the shell does."""
+    reader = Coordinator(log, start=start, policy=SMALL)
+    while reader.ledger.recovering:
+        fold_record(reader.ledger, log.records[reader.ledger.position])
+        reader._finish_recovery()
+    return reader.ledger
+
+
+def view(ledger: Ledger, run_ids: set[str]) -> dict[str, Any]:
+    """Say what a ledger knows that matters for what it will do with the next record."""
+    assert not ledger.parked, ledger.parked
+    ledger.position += 1  # what the look-back holds, is asked with a new record at hand
+    try:
+        return _view(ledger, run_ids)
+    finally:
+        ledger.position -= 1
+
+
+def _view(ledger: Ledger, run_ids: set[str]) -> dict[str, Any]:
+    return {
+        "runs": {run_id: plain(run) for run_id, run in ledger.runs.items()},
+        "anchors": {run_id: place.offset for run_id, place in ledger.anchors.items()},
+        "ended lately": {r for r in run_ids if ledger._ended_lately(r)},
+        "repeated": dict(ledger.repeated),
+        "early": {r: place for r, (place, _) in ledger.early.items() if ledger._lately(place)},
+    }
