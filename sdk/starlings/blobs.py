@@ -1,7 +1,8 @@
 """Values too large for a Kafka record, kept in an object store and fetched by a claim check.
 
 Names are the content's SHA-256, so that the same value is stored once and a repeat changes nothing.
-What is fetched is checked against the claim.
+What is fetched is checked against the claim: a claim comes from whoever may write to the topic, so
+it can name neither what lies outside the store nor more bytes than it says.
 """
 
 from __future__ import annotations
@@ -16,29 +17,34 @@ from urllib.request import url2pathname
 import obstore
 from obstore.exceptions import NotFoundError
 from obstore.store import LocalStore, ObjectStore, from_url
+from pydantic import Field
 
 from starlings.messages import ConfigError, Model, TransientError, UndecodableMessage
 
 SCHEMES = ("file", "s3", "gs", "az", "abfs", "memory")
+SHA256 = r"^[0-9a-f]{64}$"
+_HASH_ASIDE_BYTES = 1 << 20  # more than this is hashed in a thread
 
 
 class Claim(Model):
     """What travels on Kafka in the place of a large value."""
 
     uri: str
-    sha256: str
-    size_bytes: int
+    sha256: str = Field(pattern=SHA256)
+    size_bytes: int = Field(ge=0)
     media_type: str = "application/json"
+    summary: str = Field(default="", description="what the value is, for whoever does not fetch it")
 
 
 class BlobStore:
     """An object store under one URL: `file:///…`, `s3://bucket/prefix`, `gs://…`, `az://…`."""
 
     def __init__(self, url: str) -> None:
-        scheme = urlsplit(url).scheme
-        if scheme not in SCHEMES:
+        parts = urlsplit(url)
+        relative = parts.scheme == "file" and (parts.netloc or not parts.path.startswith("/"))
+        if parts.scheme not in SCHEMES or relative:
             raise ConfigError(
-                f"STARLINGS_BLOBS_URL={url!r} is wrong: it takes file:///folder, "
+                f"STARLINGS_BLOBS_URL={url!r} is wrong: it takes file:///absolute/folder, "
                 "s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
             )
         self.url = url.rstrip("/")
@@ -56,20 +62,26 @@ class BlobStore:
                 self._opened = from_url(self.url)
         return self._opened  # type: ignore[no-any-return]
 
-    async def put(self, value: bytes, media_type: str = "application/json") -> Claim:
-        """Store a value and return its claim.
+    async def put(
+        self, value: bytes, media_type: str = "application/json", *, summary: str = ""
+    ) -> Claim:
+        """Store a value and return its claim; storing it again renews it.
 
         Raises:
             TransientError: `blob_store`, where the store cannot be reached.
         """
-        digest = hashlib.sha256(value).hexdigest()
+        digest = await _sha256(value)
         name = f"{digest[:2]}/{digest}"
         try:
             await obstore.put_async(self._store, name, value)
         except Exception as error:
             raise TransientError(f"{self.url} takes no blob: {error}", code="blob_store") from error
         return Claim(
-            uri=f"{self.url}/{name}", sha256=digest, size_bytes=len(value), media_type=media_type
+            uri=f"{self.url}/{name}",
+            sha256=digest,
+            size_bytes=len(value),
+            media_type=media_type,
+            summary=summary,
         )
 
     async def get(self, claim: Claim) -> bytes:
@@ -79,23 +91,33 @@ class BlobStore:
             UndecodableMessage: `blob_gone`, `blob_changed` or `blob_elsewhere`.
             TransientError: `blob_store`, where the store cannot be reached.
         """
-        if not claim.uri.startswith(f"{self.url}/"):
-            raise UndecodableMessage(
-                f"the value lies in {claim.uri}, this process reads {self.url}: "
-                "set STARLINGS_BLOBS_URL alike for all services",
-                code="blob_elsewhere",
-            )
-        name = claim.uri.removeprefix(f"{self.url}/")
+        name = self._name(claim)
         try:
-            result = await obstore.get_async(self._store, name)
-            value = bytes(await result.bytes_async())
+            found = await obstore.get_async(self._store, name)
+            as_claimed = found.meta["size"] == claim.size_bytes
+            value = bytes(await found.bytes_async()) if as_claimed else b""
         except (NotFoundError, FileNotFoundError):
             raise UndecodableMessage(f"the value {claim.uri} is gone", code="blob_gone") from None
         except Exception as error:
             raise TransientError(
                 f"{claim.uri} cannot be read: {error}", code="blob_store"
             ) from error
-        digest = await asyncio.to_thread(lambda: hashlib.sha256(value).hexdigest())
-        if len(value) != claim.size_bytes or digest != claim.sha256:
+        if not as_claimed or await _sha256(value) != claim.sha256:
             raise UndecodableMessage(f"{claim.uri} is not what was claimed", code="blob_changed")
         return value
+
+    def _name(self, claim: Claim) -> str:
+        name = claim.uri.removeprefix(f"{self.url}/")
+        if name == claim.uri or ".." in name.split("/"):
+            raise UndecodableMessage(
+                f"the value lies in {claim.uri}, this process reads {self.url}: "
+                "set STARLINGS_BLOBS_URL alike for all services",
+                code="blob_elsewhere",
+            )
+        return name
+
+
+async def _sha256(value: bytes) -> str:
+    if len(value) > _HASH_ASIDE_BYTES:
+        return await asyncio.to_thread(lambda: hashlib.sha256(value).hexdigest())
+    return hashlib.sha256(value).hexdigest()

@@ -3,6 +3,9 @@
 Values are written and read by Pydantic's own serializer, which keeps integers of any size exact.
 Unknown fields are accepted, unknown types skipped; everything else that cannot be read raises
 `UndecodableMessage` with the reason and the place where it lay.
+
+What is written can be read: the parser takes 200 levels and integers of 4,300 digits, and so a
+value beyond that is refused here, where its author still hears of it.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic_core import PydanticSerializationError, from_json
 
 from starlings.blobs import BlobStore, Claim
 from starlings.messages import (
@@ -24,6 +27,7 @@ from starlings.messages import (
     Message,
     Origin,
     RunRequested,
+    StarlingsError,
     UndecodableMessage,
     ce_type,
     read_request,
@@ -32,7 +36,10 @@ from starlings.messages import (
 
 CLAIM_ABOVE_BYTES = 256 * 1024
 CLAIM_HEADER = "starlings_claim"
+SUMMARY_CHARACTERS = 300
 _PROBLEMS_SHOWN = 3
+_SURELY_FLAT = 150  # opening brackets
+_SURELY_SHORT = 4_300  # bytes
 _BY_TYPE = {ce_type(name, model.VERSION): model for name, model in MESSAGES.items()}
 
 
@@ -70,14 +77,25 @@ class Codec:
         traceparent: str | None = None,
         causation_id: str | None = None,
     ) -> tuple[bytes, Headers]:
-        """Write a message as value and headers; a value above 256 KiB goes to the blob store."""
-        value = message.__pydantic_serializer__.to_json(message)
+        """Write a message as value and headers; a value above 256 KiB goes to the blob store.
+
+        Raises:
+            StarlingsError: `unencodable`, where no reader could read it back.
+            TransientError: `blob_store`, where a large value could not be stored.
+        """
         envelope = Envelope(
             id, message.CE_TYPE, self._source, subject, self._now_ms(), traceparent, causation_id
         )
-        headers = envelope.headers()
+        try:
+            headers = envelope.headers()
+            value = message.__pydantic_serializer__.to_json(message)
+            _check_readable(value)
+        except (PydanticSerializationError, ValueError, RecursionError) as error:
+            raise StarlingsError(
+                f"{message.NAME} {id!r} cannot be written as JSON: {error}", code="unencodable"
+            ) from None
         if len(value) > CLAIM_ABOVE_BYTES:
-            claim = await self._blobs.put(value)
+            claim = await self._blobs.put(value, summary=_summary(message))
             value = claim.__pydantic_serializer__.to_json(claim)
             headers.append((CLAIM_HEADER, b"1"))
         return value, headers
@@ -105,6 +123,17 @@ class Codec:
             place = Origin(record.topic, record.partition, record.offset)
             raise UndecodableMessage(f"{place}: {error}", code=error.code) from None
         return _received(record, headers, model, message)
+
+
+def _check_readable(value: bytes) -> None:
+    """Read a suspicious value back; most are too short to hold what the parser refuses."""
+    if len(value) > _SURELY_SHORT or value.count(b"[") + value.count(b"{") > _SURELY_FLAT:
+        from_json(value)
+
+
+def _summary(message: Message) -> str:
+    said = getattr(message, "summary", None) or getattr(message, "text", None) or message.NAME
+    return str(said)[:SUMMARY_CHARACTERS]
 
 
 def _value(record: ConsumerRecord) -> bytes:
@@ -153,9 +182,7 @@ def _own_type(value: bytes) -> str:
     try:
         data = from_json(value)
     except ValueError as error:
-        raise UndecodableMessage(
-            f"no ce_type header, and the value is not JSON: {error}", code="not_json"
-        ) from None
+        raise _not_json(value, f"no ce_type header, and the value is not JSON: {error}") from None
     name = data.get("type") if isinstance(data, dict) else None
     if not isinstance(name, str):
         raise UndecodableMessage(
@@ -170,18 +197,29 @@ def _read(model: type[Message], value: bytes) -> Message:
 
 
 def _parse(model: Any, value: bytes) -> Any:
+    name = getattr(model, "NAME", "claim")
     try:
+        if b"NaN" in value or b"Infinity" in value:  # the parser lets them pass, JSON has neither
+            from_json(value, allow_inf_nan=False)
         return model.__pydantic_validator__.validate_json(value)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         said = "; ".join(_problem(p) for p in problems[:_PROBLEMS_SHOWN])
         more = len(problems) - _PROBLEMS_SHOWN
-        code = "not_json" if problems[0]["type"] == "json_invalid" else "bad_message"
-        raise UndecodableMessage(
-            f"not a valid {getattr(model, 'NAME', 'claim')}: {said}"
-            + (f" and {more} more problems" if more > 0 else ""),
-            code=code,
-        ) from None
+        text = f"not a valid {name}: {said}" + (f" and {more} more problems" if more > 0 else "")
+        if problems[0]["type"] == "json_invalid":
+            raise _not_json(value, text) from None
+        raise UndecodableMessage(text, code="bad_message") from None
+    except ValueError as error:
+        raise _not_json(value, f"not a valid {name}: Invalid JSON: {error}") from None
+
+
+def _not_json(value: bytes, text: str) -> UndecodableMessage:
+    try:
+        value.decode()
+    except UnicodeDecodeError as error:
+        return UndecodableMessage(f"the value is not UTF-8 (byte {error.start})", code="not_utf8")
+    return UndecodableMessage(text, code="not_json")
 
 
 def _problem(problem: Any) -> str:
