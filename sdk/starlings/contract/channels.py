@@ -1,0 +1,158 @@
+"""Which messages lie on which topic, and who writes and reads them.
+
+Names, keys and settings come from `starlings.messages.topics`; only the traffic is said here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlings.messages import (
+    FACTS,
+    AgentAlive,
+    AgentDefined,
+    CancelRequested,
+    Message,
+    PlanCreated,
+    PlanRejected,
+    RunDone,
+    RunRequested,
+    RunSnapshot,
+    StepDone,
+    StepProgress,
+    StepReady,
+    StepScheduled,
+    StepSkipped,
+    StepStarted,
+    StopAnnounced,
+    StopRequested,
+    TimerFired,
+    Topics,
+    TopicSpec,
+    agent_key,
+    run_key,
+    step_key,
+)
+
+Messages = tuple[type[Message], ...]
+_DEFAULT = Topics()
+_AGENT = "some-agent"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A topic, or the topics of all agents: where it is, what it holds, and under which keys."""
+
+    name: str
+    spec: TopicSpec
+    key: str
+    messages: Messages
+
+    @property
+    def address(self) -> str:
+        """Name of the topic with its variable parts in braces, `{prefix}steps.{agent}`."""
+        name = self.spec.name.removeprefix(_DEFAULT.prefix).replace(_AGENT, "{agent}")
+        return "{prefix}" + name
+
+    @property
+    def about(self) -> str:
+        """What it is for."""
+        return self.spec.description.replace(f"the agent {_AGENT}", "one agent")
+
+
+@dataclass(frozen=True)
+class Role:
+    """One who takes part: what it reads and writes, by the channel's name."""
+
+    name: str
+    about: str
+    reads: dict[str, Messages]
+    writes: dict[str, Messages]
+    group: str | None = None
+    group_reads: str | None = None
+
+
+def _channels() -> list[Channel]:
+    specs = {spec.name: spec for spec in _DEFAULT.core_specs()}
+    (steps,) = _DEFAULT.agent_specs(_AGENT)
+    run = run_key("{run_id}").decode()
+    agent, instance = agent_key("{agent}").decode(), agent_key("{agent}", "{instance}").decode()
+    origin = "{topic}/{partition}/{offset}"
+    return [
+        Channel("requests", specs[_DEFAULT.requests], run, (RunRequested,)),
+        Channel("events", specs[_DEFAULT.events], run, FACTS),
+        Channel("steps", steps, step_key("{run_id}", "{step_id}").decode(), (StepReady,)),
+        Channel("control", specs[_DEFAULT.control], run, (StopRequested,)),
+        Channel(
+            "agents", specs[_DEFAULT.agents], f"{agent} or {instance}", (AgentDefined, AgentAlive)
+        ),
+        Channel("dead_letters", specs[_DEFAULT.dead_letters], origin, ()),
+    ]
+
+
+CHANNELS: tuple[Channel, ...] = tuple(_channels())
+
+ROLES: tuple[Role, ...] = (
+    Role(
+        "client",
+        "Whoever wants something done: the command line, the Python client, any producer.",
+        reads={"events": FACTS, "agents": (AgentDefined, AgentAlive)},
+        writes={"requests": (RunRequested,), "events": (CancelRequested,)},
+    ),
+    Role(
+        "planner",
+        "Turns requests into plans.",
+        reads={"requests": (RunRequested,), "agents": (AgentDefined, AgentAlive)},
+        writes={"events": (PlanCreated, PlanRejected), "dead_letters": ()},
+        group=_DEFAULT.planner_group,
+        group_reads="requests",
+    ),
+    Role(
+        "coordinator",
+        "Announces the steps whose dependencies are met.",
+        reads={"events": FACTS},
+        writes={
+            "steps": (StepReady,),
+            "control": (StopRequested,),
+            "events": (
+                StepScheduled,
+                StepSkipped,
+                StepDone,
+                TimerFired,
+                StopAnnounced,
+                RunSnapshot,
+                RunDone,
+            ),
+            "dead_letters": (),
+        },
+        group=_DEFAULT.coordinator_group,
+        group_reads="events",
+    ),
+    Role(
+        "agent",
+        "Does the steps of one kind.",
+        reads={"steps": (StepReady,), "control": (StopRequested,)},
+        writes={
+            "events": (StepStarted, StepProgress, StepDone),
+            "agents": (AgentDefined, AgentAlive),
+            "dead_letters": (),
+        },
+        group=_DEFAULT.agent_group(_AGENT).replace(_AGENT, "{agent}"),
+        group_reads="steps",
+    ),
+)
+
+
+def channel_of(model: type[Message]) -> Channel:
+    """Find the topic that a message lies on."""
+    return next(channel for channel in CHANNELS if model in channel.messages)
+
+
+def writers_of(model: type[Message]) -> list[str]:
+    """Name the roles that write a message."""
+    return [r.name for r in ROLES if any(model in found for found in r.writes.values())]
+
+
+def readers_of(model: type[Message]) -> list[str]:
+    """Name the roles that read a message."""
+    return [r.name for r in ROLES if any(model in found for found in r.reads.values())]
