@@ -8,10 +8,10 @@ PYTHON ?= python3
 MEMBERS := sdk services/planner services/coordinator services/agents
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check fix clean
+.PHONY: help setup lock check fix schemas schemas-check clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 $(VENV)/.uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Starlings needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -37,6 +37,13 @@ check: setup ## Format, lint, types and architecture, without changing a file
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m starlings.contract check schemas
+
+schemas: setup ## Write the published contract in schemas/ from the models
+	@$(BIN)/python -m starlings.contract write schemas
+
+schemas-check: setup ## Fail where the contract drifted, or a released version would break
+	@$(BIN)/python -m starlings.contract check schemas
 
 fix: setup ## Format and mend what the linter can
 	@$(BIN)/ruff format .
