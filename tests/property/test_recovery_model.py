@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from support.recovery.world import World
 
-WORLDS = int(os.environ.get("STARLINGS_WORLDS", "160"))
-MACHINES = int(os.environ.get("STARLINGS_MACHINES", "60"))
+WORLDS = int(os.environ.get("STARLINGS_WORLDS", "280"))
+MACHINES = int(os.environ.get("STARLINGS_MACHINES", "150"))
 BATCH = 20
 CHECK_EVERY = 250
 LENGTH = 2_500
@@ -81,6 +81,12 @@ class RecoveryMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World(0)
+
+    @rule(seed=PICK, count=st.integers(50, 400))
+    def life_goes_on(self, seed: int, count: int) -> None:
+        choose = Random(seed)  # noqa: S311 - a life that can be told again
+        for _ in range(count):
+            choose.choice(CHOICES)(self.world, choose.randrange(1_000))
 
     @rule(run=st.sampled_from(RUNS[:4]), seed=PICK)
     def somebody_plans(self, run: str, seed: int) -> None:
@@ -153,7 +159,7 @@ class RecoveryMachine(RuleBasedStateMachine):
 
 RecoveryMachine.TestCase.settings = settings(
     max_examples=MACHINES,
-    stateful_step_count=120,
+    stateful_step_count=60,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
