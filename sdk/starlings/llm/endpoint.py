@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -23,7 +23,7 @@ _NO_KEY = SecretStr("not-needed")  # the client insists on one; local servers ig
 class Endpoint:
     """A server that speaks the OpenAI chat protocol, and the model to ask there."""
 
-    base_url: str
+    base_url: str = field(repr=False)  # it may carry credentials
     model: str
     api_key: SecretStr = _NO_KEY
     offline: bool = False

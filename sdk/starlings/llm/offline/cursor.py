@@ -15,6 +15,8 @@ class Cursor:
     def __init__(self, tokens: list[Token], text: str) -> None:
         self._tokens = tokens
         self._text = text
+        words = {Kind.WORD, Kind.SIGN}
+        self._words = [token.value.lower() if token.kind in words else "" for token in tokens]
         self.position = 0
 
     @property
@@ -29,8 +31,8 @@ class Cursor:
 
     def word(self, ahead: int = 0) -> str:
         """Return a token as a lower-case word or sign; empty for numbers, texts and the end."""
-        token = self.peek(ahead)
-        return token.value.lower() if token and token.kind in {Kind.WORD, Kind.SIGN} else ""
+        index = self.position + ahead
+        return self._words[index] if index < len(self._words) else ""
 
     def take(self, kind: Kind) -> Token | None:
         """Read a token of a kind, if there is one here."""

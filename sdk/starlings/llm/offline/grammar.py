@@ -36,7 +36,7 @@ from .tokens import Kind, tokenize
 MAX_CHARS = 10_000
 _MAX_DEPTH = 25
 _MAX_PLACE_WORDS = 3
-_MAX_TRIES = 20_000  # patterns tried on one request: a knotty one must not keep the server busy
+_MAX_TRIES = 3_000  # patterns that begin to fit; a long honest request needs a tenth of that
 
 Read = Callable[[], Value | None]
 
@@ -206,10 +206,8 @@ class _Reader:
             inner = pattern in phrases()
             return self._list(self._tight if numeric else self._text, inner=inner)
         if slot.role in NUMERIC_ROLES:
-            if slot.tight:
-                value = self._operand()
-                return None if value is None else [self._postfix(value)]
-            return _listed(self._tight() if is_last else self._expression())
+            tight = slot.tight or is_last
+            return _listed(self._tight(powers=not slot.tight) if tight else self._expression())
         return _listed(self._text())
 
     def _list(self, read: Read, *, inner: bool) -> list[Value] | None:
@@ -262,17 +260,18 @@ class _Reader:
             left = Operation(name, (left, right))
         return left
 
-    def _tight(self) -> Value | None:
-        """Read an operand with its powers."""
+    def _tight(self, *, powers: bool = True) -> Value | None:
+        """Read an operand with its powers; a minus in front binds less than they do."""
         begin = self._at.position
         negative = self._at.skip_any(vocabulary.NEGATIVE)
         value = self._operand()
         if value is None:
             self._at.position = begin
             return None
+        value = self._postfix(value)
+        value = self._power(value) if powers else value
         if negative and isinstance(value, Number):
-            return self._power(self._postfix(Number(f"-{value.digits}")))
-        value = self._power(self._postfix(value))
+            return Number(f"-{value.digits}")
         return Operation("multiply", (value, Number("-1"))) if negative else value
 
     def _power(self, base: Value) -> Value:

@@ -203,6 +203,14 @@ _ARITHMETIC = (
         nouns=("absolute value",),
     ),
     _math(
+        "round",
+        "round {a}",
+        "round {a} to [the] [nearest] [whole] integer|number",
+        "round [off]",
+        tools="round",
+        roles="a",
+    ),
+    _math(
         "gcd",
         "find the greatest common divisor of {a} and {b}",
         tools="gcd greatest_common_divisor",
@@ -265,7 +273,12 @@ _TEXTS = (
         *("lowercase", "small letters", "lower case"),
     ),
     _case("title_case", "title_case title titlecase to_title", "title case", "titlecase"),
-    _text("capitalize", "capitalize|capitalise {text}", tools="capitalize capitalise"),
+    _text(
+        "capitalize",
+        "capitalize {text}",
+        "capitalise {text}",
+        tools="capitalize capitalise",
+    ),
     _text(
         "replace",
         "replace {old} with {new} in {text}",

@@ -92,9 +92,10 @@ def command_words() -> frozenset[str]:
 
 @cache
 def nouns() -> dict[tuple[str, ...], frozenset[str]]:
-    """Return the operations that a noun ("the word count") may speak of, by its words."""
+    """Return the operations that a noun ("the word count") may speak of, longest nouns first."""
     found: dict[tuple[str, ...], set[str]] = {}
     for known in OPERATIONS.values():
         for noun in known.nouns:
             found.setdefault(tuple(noun.split()), set()).add(known.name)
-    return {words: frozenset(names) for words, names in found.items()}
+    longest_first = sorted(found, key=len, reverse=True)
+    return {words: frozenset(found[words]) for words in longest_first}

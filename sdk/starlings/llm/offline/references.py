@@ -62,8 +62,8 @@ def _noun_phrase(at: Cursor) -> Reference | None:
 def _of_what(at: Cursor) -> Reference | None:
     """Read the rest of "the result of s1", "… of step 2", "… of the word count"."""
     begin = at.position
-    if not at.skip_words({"of", "from"}):
-        return None
+    if not (at.skip(("of",)) or (at.word(1) == "step" and at.skip(("from",)))):
+        return None  # "subtract the result from 10" is no result of 10
     found = _step(at)
     if found is None:
         at.skip_words({"the"})
@@ -74,13 +74,14 @@ def _of_what(at: Cursor) -> Reference | None:
 
 
 def _step(at: Cursor) -> Reference | None:
-    """Read a step's id; without the word "step" before, it has to have a digit."""
+    """Read a step's id; without the word "step" before, it has to have letters and digits."""
     begin = at.position
     said = at.skip(("step",))
     written = _STEP_ID.match(at.rest())
     name = written[0].strip() if written else ""
     token = at.peek()
-    if token is None or not name or not (said or any(char.isdigit() for char in name)):
+    telling = name[:1].isalpha() and any(char.isdigit() for char in name)
+    if token is None or not name or not (said or telling):
         at.position = begin
         return None
     if said and token.kind is Kind.NUMBER:
@@ -99,7 +100,7 @@ def _ordinal_step(at: Cursor) -> Reference | None:
 
 
 def _noun(at: Cursor) -> Reference | None:
-    for words in sorted(nouns(), key=len, reverse=True):
+    for words in nouns():
         if at.skip(words):
             return Reference(f"noun:{' '.join(words)}")
     if at.word() in AREA_NOUNS:

@@ -49,6 +49,7 @@ _SMALL = {word: number for number, word in enumerate(_UNITS)} | {
     word: 10 * number for number, word in enumerate(_TENS, start=2)
 }
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_BEFORE_ONE = frozenset({"first", "second", "third", "last", "previous", "other", "this", "that"})
 _NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d,])|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|\.\d+")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _SIGNS = {"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "**": "^", "²": "²", "³": "³"}
@@ -115,7 +116,7 @@ def _join_number_words(tokens: list[Token]) -> list[Token]:
     joined: list[Token] = []
     index = 0
     while index < len(tokens):
-        number, used = _number_words(tokens, index)
+        number, used = ("", 0) if _is_pronoun(tokens, index) else _number_words(tokens, index)
         if used:
             last = tokens[index + used - 1]
             joined.append(Token(Kind.NUMBER, number, tokens[index].start, last.end))
@@ -123,6 +124,12 @@ def _join_number_words(tokens: list[Token]) -> list[Token]:
             joined.append(tokens[index])
         index += used or 1
     return joined
+
+
+def _is_pronoun(tokens: list[Token], index: int) -> bool:
+    """Tell "the second one" from the number one."""
+    before = _word(tokens, index - 1) if index else None
+    return _word(tokens, index) == "one" and before in _BEFORE_ONE
 
 
 def _number_words(tokens: list[Token], start: int) -> tuple[str, int]:
