@@ -60,9 +60,12 @@ class ConsumerSettings:
     revoke_timeout_s: float = 3.0
     stall_s: float = 60.0
     rebuild_pause_s: float = 1.0
+    rebuild_pause_most_s: float = 10.0
+    leave_timeout_s: float = 5.0
     cancel_grace_s: float = 5.0
     session_timeout_ms: int = 10_000
     rebalance_timeout_ms: int = 30_000
+    max_poll_interval_ms: int = 300_000
     queue_bytes: int = 64 * 1024 * 1024
     window: Window = field(default_factory=Window)
     limits: Limits = field(default_factory=Limits)
@@ -107,6 +110,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
             # Members learn of a rebalance by their heartbeat, and all wait for the last one.
             heartbeat_interval_ms=min(_HEARTBEAT_MS, self._settings.session_timeout_ms // 3),
             rebalance_timeout_ms=self._settings.rebalance_timeout_ms,
+            max_poll_interval_ms=self._settings.max_poll_interval_ms,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
         )
@@ -347,6 +351,11 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
             async with asyncio.timeout(1.0):
                 return int(await self._consumer.position(tp))
         return partition.offsets.position
+
+    @property
+    def joined(self) -> bool:
+        """Whether the group has given us our partitions (there may be none)."""
+        return self._joining_since is None
 
     @property
     def _longest_join_s(self) -> float:

@@ -63,6 +63,9 @@ class ParallelConsumer:
     return when that is acknowledged. `default` is the type of messages that do not name theirs.
     """
 
+    _membership: Membership | None = None
+    _failures = 0  # in a row
+
     def __init__(
         self,
         connection: Connection,
@@ -87,24 +90,21 @@ class ParallelConsumer:
         self._settings = settings or ConsumerSettings()
         self._clock = clock
         self._execution = Execution(
-            codec,
-            handler,
-            on_poison=on_poison,
-            on_undecodable=on_undecodable,
-            retry=retry or Retry(),
-            counters=self.counters,
-            default=default,
-        )
-        self._pool = Pool(
+            codec, handler, default=default, retry=retry or Retry(), counters=self.counters,
+            on_poison=on_poison, on_undecodable=on_undecodable
+        )  # fmt: skip
+        self._pool = self._new_pool()
+        self._started = clock()
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    def _new_pool(self) -> Pool:
+        return Pool(
             self._execution.run,
-            concurrency=concurrency,
+            concurrency=self.concurrency,
             window=self._settings.window,
             limits=self._settings.limits,
             counters=self.counters,
         )
-        self._membership: Membership | None = None
-        self._started = clock()
-        self._leaving: set[asyncio.Task[None]] = set()
 
     # -- what can be seen and done from outside ---------------------------------------------------
 
@@ -190,11 +190,13 @@ class ParallelConsumer:
             if stopping.done():
                 await self._wind_down(grace_s)
         finally:
+            joined = membership.joined
             failure = await _end_of(life)
             await self._leave(membership)
         if not stopping.done():
             if not self.ready:
                 refuse_if_misconfigured(failure, topic=self.topic, group_id=self.group_id)
+            self._failures = 1 if joined else self._failures + 1
             await self._recover(failure, stopping)
 
     def _join(self) -> Membership:
@@ -234,14 +236,15 @@ class ParallelConsumer:
             group=self.group_id,
             error=repr(failure),
         )
-        await asyncio.wait((stopping,), timeout=self._settings.rebuild_pause_s)
+        pause_s = self._settings.rebuild_pause_s * 2.0 ** min(self._failures - 1, 16)
+        await asyncio.wait((stopping,), timeout=min(pause_s, self._settings.rebuild_pause_most_s))
 
     async def _leave(self, membership: Membership) -> None:
         """Let a member leave; a broker that does not answer is not waited for."""
         leaving = asyncio.create_task(membership.leave())
         self._leaving.add(leaving)
         leaving.add_done_callback(self._has_left)
-        await asyncio.wait((leaving,), timeout=self._settings.commit_timeout_s)
+        await asyncio.wait((leaving,), timeout=self._settings.leave_timeout_s)
 
     def _has_left(self, leaving: asyncio.Task[None]) -> None:
         self._leaving.discard(leaving)

@@ -25,17 +25,37 @@ from starlings.messages import CancelRequested, Topics
 BAD = b"not json"
 
 
+Work = Callable[[int, Received], Awaitable[None]]
+
+
+async def nothing(_number: int, _received: Received) -> None:
+    """Do no work."""
+
+
 @dataclass(eq=False)
 class Member:
     """A parallel consumer at work, and the numbers of the records that its handler met."""
 
-    consumer: ParallelConsumer
-    stop: asyncio.Event
+    work: Work
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
     started: list[int] = field(default_factory=list)
     ended: list[int] = field(default_factory=list)
     poisoned: list[tuple[int, Exception]] = field(default_factory=list)
     undecodable: list[tuple[int, Exception]] = field(default_factory=list)
+    consumer: ParallelConsumer = field(init=False)
     life: asyncio.Task[None] | None = None
+
+    async def handle(self, received: Received) -> None:
+        number = int(received.message.run_id[1:])
+        self.started.append(number)
+        await self.work(number, received)
+        self.ended.append(number)
+
+    async def bury_poisoned(self, record: Any, error: Exception) -> None:
+        self.poisoned.append((record.offset, error))
+
+    async def bury_undecodable(self, record: Any, error: Exception) -> None:
+        self.undecodable.append((record.offset, error))
 
     async def leave(self) -> None:
         """Ask it to stop, and wait until it has."""
@@ -49,13 +69,6 @@ class Member:
             timeout_s=timeout_s,
             message=f"{count} records handled, {len(self.ended)} were",
         )
-
-
-Work = Callable[[int, Received], Awaitable[None]]
-
-
-async def nothing(_number: int, _received: Received) -> None:
-    """Do no work."""
 
 
 @dataclass(eq=False)
@@ -91,35 +104,21 @@ class Bench:
     def member(self, work: Work = nothing, **options: Any) -> Member:
         """Start a member of the group; `work` gets each record's number."""
         grace_s = options.pop("grace_s", 5.0)
-        settings = {"session_timeout_ms": 6_000, **options.pop("settings", {})}
-
-        async def handle(received: Received) -> None:
-            number = int(received.message.run_id[1:])
-            member.started.append(number)
-            await work(number, received)
-            member.ended.append(number)
-
-        async def poisoned(record: Any, error: Exception) -> None:
-            member.poisoned.append((record.offset, error))
-
-        async def undecodable(record: Any, error: Exception) -> None:
-            member.undecodable.append((record.offset, error))
-
-        given = {"retry": Retry(tries=3, first_s=0.01), "concurrency": 10, **options}
-        consumer = ParallelConsumer(
+        settings = ConsumerSettings(**{"session_timeout_ms": 6_000, **options.pop("settings", {})})
+        member = Member(work)
+        member.consumer = ParallelConsumer(
             self.connection,
             self.codec,
             topic=self.topic,
             group_id=self.group_id,
-            handler=handle,
-            on_poison=poisoned,
-            on_undecodable=undecodable,
+            handler=member.handle,
+            on_poison=member.bury_poisoned,
+            on_undecodable=member.bury_undecodable,
             default=CancelRequested,
-            settings=ConsumerSettings(**settings),
-            **given,
+            settings=settings,
+            **{"retry": Retry(tries=3, first_s=0.01), "concurrency": 10, **options},
         )
-        member = Member(consumer, asyncio.Event())
-        member.life = asyncio.create_task(consumer.run(member.stop, grace_s))
+        member.life = asyncio.create_task(member.consumer.run(member.stop, grace_s))
         self.members.append(member)
         return member
 

@@ -42,6 +42,50 @@ async def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(
         await bench.close()
 
 
+@pytest.mark.slow
+async def test_an_outage_beyond_all_patience_is_survived_by_building_anew(own_broker, tmp_path):
+    bench = await new_bench(own_broker.bootstrap, Topics("t."), tmp_path)
+    gate = asyncio.Event()
+
+    async def work(number, _received):
+        if number == 7:
+            await gate.wait()
+
+    hasty = {"stall_s": 0.5, "rebalance_timeout_ms": 1_000, "rebuild_pause_s": 0.1}
+    try:
+        await bench.put(*range(100))
+        member = bench.member(work, settings=hasty)
+        await member.ended_count(99)
+        own_broker.kill()
+        # The session is over by the time that nobody answers any more.
+        member.consumer._membership._joining_since = 0
+        await wait_until(
+            lambda: member.consumer.counters.rebuilt >= 2, timeout_s=30, message="built anew"
+        )
+        await asyncio.to_thread(own_broker.start)
+        await bench.put(*range(100, 200))
+        await member.ended_count(199, timeout_s=60)
+        gate.set()
+        await bench.wait_done(Done(200))
+        assert sorted(member.started) == sorted(member.ended) == list(range(200))
+    finally:
+        await bench.close()
+
+
+@pytest.mark.slow
+async def test_stopping_while_the_broker_is_away_ends_in_time(own_broker, tmp_path):
+    bench = await new_bench(own_broker.bootstrap, Topics("t."), tmp_path)
+    try:
+        await bench.put(0)
+        member = bench.member()
+        await member.ended_count(1)
+        own_broker.kill()
+        await asyncio.wait_for(member.leave(), 20)
+    finally:
+        await asyncio.to_thread(own_broker.start)
+        await bench.close()
+
+
 async def test_a_consumer_that_stalls_is_built_anew_under_its_running_handlers(open_bench):
     bench = await open_bench()
     gate = asyncio.Event()

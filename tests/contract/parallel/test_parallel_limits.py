@@ -62,6 +62,26 @@ async def test_a_full_queue_takes_no_more_and_loses_nothing(open_bench):
     assert len(member.ended) == 3_000
 
 
+async def test_handlers_that_take_longer_than_the_poll_interval_keep_their_partitions(open_bench):
+    bench = await open_bench()
+    gate = asyncio.Event()
+
+    async def work(_number, _received):
+        await gate.wait()
+
+    await bench.put(*range(50))
+    full = {"limits": Limits(queue=5), "max_poll_interval_ms": 1_000}
+    member = bench.member(work, concurrency=1, settings=full)
+    consumer = member.consumer
+    await wait_until(lambda: consumer.running == 1, timeout_s=20, message="at work")
+    begun = consumer.last_loop_monotonic
+    await wait_until(lambda: consumer.last_loop_monotonic > begun + 3, message="3 s of polling")
+    gate.set()
+    await bench.wait_done(Done(50))
+    assert sorted(member.started) == list(range(50))
+    assert consumer.counters.rebalances == 0
+
+
 @pytest.mark.parametrize("metadata", ["written by another tool", "s1:3:%%%", "s1:2:AQE="])
 async def test_metadata_that_are_not_ours_mean_an_empty_done_set(open_bench, metadata):
     bench = await open_bench()
