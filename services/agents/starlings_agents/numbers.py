@@ -77,8 +77,8 @@ Whole = Annotated[int, BeforeValidator(read_whole), WithJsonSchema({"type": "int
 
 
 def digits(number: Fraction) -> float:
-    """Estimate the digits of the larger of numerator and denominator."""
-    return max(number.numerator.bit_length(), number.denominator.bit_length()) * math.log10(2)
+    """Estimate, to within one, the digits of the larger of numerator and denominator."""
+    return math.log10(max(abs(number.numerator), number.denominator))
 
 
 def give(number: Fraction) -> int | float:

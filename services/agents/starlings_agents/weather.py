@@ -24,7 +24,7 @@ agent = Agent("weather", description="Current weather and forecasts of places, w
 _BODY_LIMIT_BYTES = 2 * 1024 * 1024
 _SAID_LIMIT = 100
 
-Place = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+Place = Annotated[str, Field(min_length=1, max_length=200, pattern=r"[^\s.]")]
 
 
 class WeatherSettings(BaseSettings):
