@@ -73,7 +73,7 @@ class _Chooser:
     def _tool_for(self, known: Known) -> ToolLine:
         for name in known.tools:
             for tool in self._tools:
-                if tool.name.lower() == name and len(tool.arguments) >= len(known.roles):
+                if fits(tool, name, known):
                     return tool
         raise NotUnderstood(f"{known.name!r} without a tool for it, such as {known.tools[0]!r}")
 
@@ -102,6 +102,11 @@ class _Chooser:
         if summary.endswith(_CUT_OFF):
             raise NotUnderstood(f"the result of {key}, of which only a summary is here")
         return summary
+
+
+def fits(tool: ToolLine, name: str, known: Known) -> bool:
+    """Tell whether a tool has this name and takes all operands of an operation."""
+    return tool.name.lower() == name and len(tool.arguments) >= len(known.roles)
 
 
 def _area_of(agent: str) -> Area | None:

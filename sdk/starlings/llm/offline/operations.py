@@ -228,8 +228,8 @@ _ARITHMETIC = (
 
 _TEXTS = (
     _counting("words", "word", "count_words word_count words"),
-    _counting("letters", "letter", "count_letters letter_count letters count_characters"),
-    _counting("characters", "character", "count_characters character_count length count_letters"),
+    _counting("letters", "letter", "count_letters letter_count letters"),
+    _counting("characters", "character", "count_characters character_count length"),
     _counting("vowels", "vowel", "count_vowels vowels"),
     _text(
         "length",
@@ -291,7 +291,7 @@ _TEXTS = (
         "concatenate",
         "concatenate {left} and {right}",
         "concatenate|join|combine|glue [together] {list}",
-        tools="concatenate concat join join_texts append",
+        tools="concatenate concat",
         roles="left right",
         phrases=("concatenation of {list}",),
         nouns=("concatenation", "combined text"),

@@ -6,6 +6,7 @@ from typing import Any
 
 from starlings.llm.prompts import AgentLines
 
+from .calls import fits
 from .expressions import NotUnderstood, Operation, Reference, Value
 from .grammar import Clause, parse
 from .operations import AGENT_NAMES, OPERATIONS
@@ -69,7 +70,7 @@ class _Planner:
         known = OPERATIONS[name]
         for tool in known.tools:
             for agent in self._agents:
-                if any(line.name.lower() == tool for line in agent.tools):
+                if any(fits(line, tool, known) for line in agent.tools):
                     return agent.name
         for agent in self._agents:
             if not agent.tools and agent.name in AGENT_NAMES[known.area]:
