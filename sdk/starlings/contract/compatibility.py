@@ -163,8 +163,10 @@ class _Reading:
                 yield from self._unreadable(wrote[name], taken, place)
                 if not self.new_writer and name not in always:
                     yield from _default_problems(wrote[name], taken, place)
-            elif self.new_writer:
-                yield f"{place}: was removed, but readers look for it"
+            else:
+                yield from self._unreadable(_unnamed(written), taken, place)
+                if self.new_writer:
+                    yield f"{place}: was removed, but readers look for it"
         rest = accepted.get("additionalProperties", True)
         for name in wrote.keys() - takes.keys():
             place = f"{at}.{name}".removeprefix(".")
@@ -175,8 +177,7 @@ class _Reading:
     ) -> Iterator[str]:
         """Compare what is said of fields without a name of their own."""
         taken = accepted.get("additionalProperties", True)
-        # A model writes the fields that it declares; an object without any may hold everything.
-        wrote = written.get("additionalProperties", "properties" not in written)
+        wrote = _unnamed(written)
         if taken is False and written.get("additionalProperties") is not False:
             yield f"{_place(at)}: unknown fields are refused"
         elif taken is not True:
@@ -227,6 +228,15 @@ def _resolve(reference: str, root: Schema) -> Schema:
         if part:
             found = found[part.replace("~1", "/").replace("~0", "~")]
     return found  # type: ignore[no-any-return]
+
+
+def _unnamed(written: dict[str, Any]) -> Schema:
+    """Say what a writer puts into fields that have no name in its schema.
+
+    A model writes the fields that it declares; an object that declares none may hold everything.
+    """
+    rest: Schema = written.get("additionalProperties", "properties" not in written)
+    return rest
 
 
 def _type_fits(written: dict[str, Any], accepted: dict[str, Any]) -> bool:
