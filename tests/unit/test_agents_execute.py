@@ -241,6 +241,14 @@ async def test_a_plain_function_that_hangs_is_abandoned_and_hinders_no_other(as_
         release.set()
 
 
+async def test_a_limit_beyond_all_clocks_is_no_trouble():
+    def quick() -> str:
+        return "quick"
+
+    assert (await run(quick, timeouts=Timeouts(run_s=1e300))).output == "quick"
+    assert (await run(quick, timeouts=Timeouts(run_s=None))).output == "quick"
+
+
 async def test_threads_are_used_again():
     def name() -> int:
         return threading.get_ident()

@@ -193,8 +193,12 @@ async def test_what_fits_an_annotation_passes():
     assert (await run(fitting)).output == {"id": 1}
 
 
-async def test_a_summary_has_to_be_text():
-    def work():
+async def test_summary_and_usage_have_to_be_what_they_say():
+    def wrong_summary():
         return Result(output=1, summary=5)
 
-    assert "summary of type int" in (await failure(work)).message
+    def wrong_usage():
+        return Result(output=1, usage={"calls": 1})
+
+    assert "summary of type int" in (await failure(wrong_summary)).message
+    assert "usage of type dict" in (await failure(wrong_usage)).message

@@ -36,7 +36,6 @@ class StepContext:
         errors: why steps that this one depends on have failed, by step id; a failed step gets
             here only where the run goes on after failures.
         deadline: when the attempt will be stopped; None: no limit.
-        log: a structlog logger bound with the ids.
     """
 
     run_id: str
@@ -47,8 +46,14 @@ class StepContext:
     results: Mapping[str, JsonValue] = field(default_factory=dict)
     errors: Mapping[str, ErrorInfo] = field(default_factory=dict)
     deadline: datetime | None = None
-    log: Any = field(default=None, repr=False, compare=False)
     on_heartbeat: Heartbeat = field(default=no_heartbeat, repr=False, compare=False)
+
+    @property
+    def log(self) -> Any:
+        """A structlog logger, bound with the ids."""
+        return structlog.get_logger("starlings.agent").bind(
+            run=self.run_id, step=self.step_id, attempt=self.attempt, agent=self.agent
+        )
 
     @property
     def idempotency_key(self) -> str:
@@ -64,9 +69,6 @@ def step_context(
     ready: StepReady, *, deadline: datetime | None, on_heartbeat: Heartbeat
 ) -> StepContext:
     """Build the context of an attempt."""
-    log = structlog.get_logger("starlings.agent").bind(
-        run=ready.run_id, step=ready.step_id, attempt=ready.attempt, agent=ready.agent
-    )
     good = {r.step_id: r.output for r in ready.context if r.error is None}
     bad = {r.step_id: r.error for r in ready.context if r.error is not None}
     return StepContext(
@@ -78,6 +80,5 @@ def step_context(
         results=MappingProxyType(good),
         errors=MappingProxyType(bad),
         deadline=deadline,
-        log=log,
         on_heartbeat=on_heartbeat,
     )

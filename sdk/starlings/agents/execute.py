@@ -35,6 +35,8 @@ from .values import Result, clean_text, summarise
 
 __all__ = ["ModelPort", "execute"]
 
+LONGEST_S = 366 * 86_400.0  # clocks and event loops overflow with whatever a plan may say
+
 Clock = Callable[[], float]
 
 
@@ -67,7 +69,7 @@ async def execute(
         asyncio.CancelledError: the task was cancelled from outside.
     """
     began = clock()
-    limit_s = ready.timeouts.run_s
+    limit_s = _limit_s(ready)
     deadline = None if limit_s is None else now() + timedelta(seconds=limit_s)
     ctx = step_context(ready, deadline=deadline, on_heartbeat=heartbeat or no_heartbeat)
     spent = Spent()
@@ -93,7 +95,7 @@ async def execute(
 async def _outcome(
     agent: Agent, ready: StepReady, ctx: StepContext, spent: Spent, *, model: ModelPort | None
 ) -> tuple[Result, ErrorInfo | None]:
-    limit_s = ready.timeouts.run_s
+    limit_s = _limit_s(ready)
     try:
         async with asyncio.timeout(limit_s) as limit:
             try:
@@ -125,6 +127,10 @@ async def _do(
             code="no_model",
         )
     return await run_tool_plan(agent, ready, ctx, spent, model=model)
+
+
+def _limit_s(ready: StepReady) -> float | None:
+    return None if ready.timeouts.run_s is None else min(ready.timeouts.run_s, LONGEST_S)
 
 
 def _timeout(limit_s: float | None) -> TransientError:

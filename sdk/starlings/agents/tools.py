@@ -16,7 +16,7 @@ from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import to_json
 
-from starlings.messages import StepFailed, ToolDefinition
+from starlings.messages import StepFailed, ToolDefinition, Usage
 
 from .context import StepContext
 from .signatures import NO_VALUE, Parameter, Signature, adapter, agent_error, read_signature
@@ -86,10 +86,11 @@ class Tool:
             StepFailed: `arguments_invalid`, `output_invalid` or `output_not_json`.
             Exception: whatever the tool itself raised.
         """
-        problems = self.problems(args)
-        if problems:
-            raise StepFailed("; ".join(problems), code="arguments_invalid")
-        read = self._read(args)
+        try:
+            read = self._read(args)
+        except Exception:  # also what an author's own validator raises
+            problems = "; ".join(self.problems(args))
+            raise StepFailed(problems, code="arguments_invalid") from None
         names = self._arguments.model_fields
         kwargs = {field.alias or name: getattr(read, name) for name, field in names.items()}
         if self._signature.context is not None:
@@ -126,6 +127,12 @@ def as_result(returned: Any, what: str) -> Result:
     if given.summary is not None and not isinstance(given.summary, str):
         raise StepFailed(
             f"{what} has a summary of type {type(given.summary).__name__}; it has to be text",
+            code="output_invalid",
+        )
+    if given.usage is not None and not isinstance(given.usage, Usage):
+        raise StepFailed(
+            f"{what} has a usage of type {type(given.usage).__name__}; it has to be "
+            "starlings.messages.Usage",
             code="output_invalid",
         )
     output: JsonValue = json_value(given.output, what)
