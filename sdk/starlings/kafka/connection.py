@@ -30,7 +30,7 @@ from aiokafka.errors import KafkaError
 
 from starlings.messages import ConfigError
 
-from .diagnosis import diagnose
+from .diagnosis import Finding, diagnose
 from .oauth import ClientCredentials
 from .settings import KafkaSettings
 
@@ -45,6 +45,7 @@ RECORD_WITHIN_S = 10.0
 COORDINATOR_WITHIN_S = 30.0
 _SAY_EVERY_S = 5.0
 _TRY_EVERY_S = 1.0
+_ATTEMPT_S = 10.0
 
 
 class Connection:
@@ -63,10 +64,11 @@ class Connection:
 
     def producer(self, **overrides: Any) -> AIOKafkaProducer:
         """Make a producer; the caller starts and stops it."""
+        compression = self.settings.compression
         options = {
             "enable_idempotence": True,
             "acks": "all",
-            "compression_type": None,
+            "compression_type": None if compression == "none" else compression,
             "max_batch_size": MAX_BATCH_BYTES,
             "max_request_size": MAX_BATCH_BYTES,
             "linger_ms": 0,
@@ -100,8 +102,8 @@ class Connection:
     async def administering(self) -> AsyncGenerator[AIOKafkaAdminClient]:
         """Have an admin client for as long as the block lasts."""
         admin = self.admin()
-        await admin.start()
         try:
+            await admin.start()
             yield admin
         finally:
             await admin.close()
@@ -110,8 +112,8 @@ class Connection:
     async def reading(self) -> AsyncGenerator[AIOKafkaConsumer]:
         """Have a consumer without a group for as long as the block lasts."""
         consumer = self.consumer()
-        await consumer.start()
         try:
+            await consumer.start()
             yield consumer
         finally:
             await consumer.stop()
@@ -133,24 +135,30 @@ class Connection:
         """
         began = time.monotonic()
         said = float("-inf")
-        while True:
-            try:
-                async with asyncio.timeout(max(wait_s, _TRY_EVERY_S)), self.administering():
-                    return
-            except (KafkaError, OSError, TimeoutError, ssl.SSLError) as error:
-                finding = await diagnose(self.settings, self._security.get("ssl_context"), error)
-            waited = time.monotonic() - began
+        while (finding := await self._try(wait_s)) is not None:
+            now = time.monotonic()
             if finding.setting is not None:
                 raise ConfigError(f"{finding.setting}: {finding.message}")
-            if waited >= wait_s:
+            if now - began >= wait_s:
                 raise ConfigError(
-                    f"KAFKA_BOOTSTRAP={self.bootstrap}: {finding.message} (waited {waited:.0f} s); "
-                    "start it, correct the address, or run `starlings broker up` for a local one"
+                    f"KAFKA_BOOTSTRAP={self.bootstrap}: {finding.message} "
+                    f"(waited {now - began:.0f} s); start it, correct the address, "
+                    "or run `starlings broker up` for a local one"
                 )
-            if time.monotonic() - said >= _SAY_EVERY_S:
-                said = time.monotonic()
+            if now - said >= _SAY_EVERY_S:
+                said = now
                 log.warning("waiting for Kafka", bootstrap=self.bootstrap, reason=finding.message)
             await asyncio.sleep(min(_TRY_EVERY_S, wait_s))
+
+    async def _try(self, wait_s: float) -> Finding | None:
+        """Reach a broker where its own answers say that it is; else find out what is wrong."""
+        bound_s = min(_ATTEMPT_S, max(wait_s, _TRY_EVERY_S))
+        try:
+            async with asyncio.timeout(bound_s), self.administering() as admin:
+                await admin.describe_cluster()
+        except (KafkaError, OSError, TimeoutError) as error:
+            return await diagnose(self.settings, self._security, error)
+        return None
 
     # -- small questions -----------------------------------------------------------------------
 

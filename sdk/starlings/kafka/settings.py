@@ -10,7 +10,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from starlings.messages import ConfigError
 
+from .probe import address_of
+
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+Compression = Literal["zstd", "lz4", "snappy", "gzip", "none"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
 
 
@@ -51,6 +54,9 @@ class KafkaSettings(BaseSettings):
     )
     ssl_key_password: SecretStr | None = Field(default=None, description="password of the key")
     ssl_check_hostname: bool = Field(default=True, description="true or false")
+    compression: Compression = Field(
+        default="zstd", description="zstd, lz4, snappy, gzip or none, as the brokers take"
+    )
     request_timeout_ms: int = Field(
         default=40_000, ge=1_000, description="milliseconds a request may take"
     )
@@ -71,14 +77,22 @@ class KafkaSettings(BaseSettings):
         Raises:
             ConfigError: with what to set.
         """
-        for problem in (*self._sasl_problems(), *self._tls_problems()):
+        for problem in (*self._address_problems(), *self._sasl_problems(), *self._tls_problems()):
             raise ConfigError(problem)
+
+    def _address_problems(self) -> list[str]:
+        texts = [text.strip() for text in self.bootstrap.split(",")]
+        return [
+            f"KAFKA_BOOTSTRAP={self.bootstrap}: {text!r} is no host:port"
+            for text in texts
+            if address_of(text) is None
+        ]
 
     def _sasl_problems(self) -> list[str]:
         given = [
             f"KAFKA_{name.upper()}"
-            for name in ("sasl_username", "sasl_password", "sasl_token_url", "sasl_client_secret")
-            if getattr(self, name) is not None
+            for name in sorted(self.model_fields_set)
+            if name.startswith("sasl_") and getattr(self, name) is not None
         ]
         if not self.uses_sasl:
             if not given:
