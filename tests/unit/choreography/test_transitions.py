@@ -1,0 +1,76 @@
+"""The two tables of moves, and what the outputs refuse to say too early."""
+
+from __future__ import annotations
+
+import pytest
+from support.runs import Story
+
+from starlings.choreography import Phase, RunPhase, confirmed_decision, message_for
+from starlings.choreography.outputs import run_done
+from starlings.choreography.state import Decision, DecisionKind
+from starlings.choreography.transitions import (
+    OUT,
+    RUN_MOVES,
+    SETTLED,
+    STEP_MOVES,
+    RunEvent,
+    StepEvent,
+    diagram,
+    move,
+)
+from starlings.messages import InvariantBroken
+
+
+def test_a_move_that_is_not_in_the_table_cannot_happen():
+    with pytest.raises(InvariantBroken, match="'started' cannot happen in phase 'done'"):
+        move(STEP_MOVES, Phase.DONE, StepEvent.STARTED)
+    with pytest.raises(InvariantBroken):
+        move(RUN_MOVES, RunPhase.ENDED, RunEvent.CANCEL_REQUESTED)
+
+
+def test_settled_phases_have_no_way_out_and_all_others_lead_there():
+    leaving = {phase for phase, _ in STEP_MOVES}
+    assert leaving == set(Phase) - SETTLED
+    assert {phase for phase, _ in RUN_MOVES} == set(RunPhase) - {RunPhase.ENDED}
+
+
+def test_every_unsettled_step_can_be_stopped_or_settles_by_itself():
+    assert all((phase, StepEvent.STOPPED) in STEP_MOVES for phase in set(Phase) - SETTLED)
+    assert OUT.isdisjoint(SETTLED)
+
+
+def test_every_event_happens_somewhere():
+    assert {event for _, event in STEP_MOVES} == set(StepEvent)
+    assert {event for _, event in RUN_MOVES} == set(RunEvent)
+
+
+def test_the_diagram_shows_every_move_of_both_tables():
+    text = diagram()
+    assert text.count(" --> ") == len(STEP_MOVES) + len(RUN_MOVES) + 2 + len(SETTLED) + 1
+    assert "    released --> running: started\n" in text
+    assert "    [*] --> waiting\n" in text
+    assert "    ended --> [*]\n" in text
+
+
+def test_a_run_without_an_outcome_has_no_end_to_tell():
+    with pytest.raises(InvariantBroken, match="has no outcome yet"):
+        run_done(Story("a").run)
+
+
+def test_results_that_are_not_there_are_not_handed_on():
+    story = Story("a", "b<a")
+    with pytest.raises(InvariantBroken, match="'a' is handed on before it has settled"):
+        message_for(story.run, Decision("x", DecisionKind.RELEASE, "b", 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "ident", "decision"),
+    [
+        ("step_scheduled", "r/a/1/step_scheduled", "r/a/1/step_ready"),
+        ("stop_announced", "r/a/1/stop_requested/announced", "r/a/1/stop_requested"),
+        ("step_skipped", "r/a/step_skipped", "r/a/step_skipped"),
+        ("step_done", "r/a/1/step_done", None),
+    ],
+)
+def test_an_id_alone_tells_which_decision_is_confirmed(name, ident, decision):
+    assert confirmed_decision(name, ident) == decision
