@@ -14,8 +14,17 @@ import yaml
 from starlings.contract import CHANNELS, ROLES, broken_releases, drift, release, write
 from starlings.contract.__main__ import main
 from starlings.contract.channels import readers_of, writers_of
-from starlings.contract.schemas import headers_schema
-from starlings.messages import FACTS, MESSAGES, Envelope, Topics, origin_key
+from starlings.contract.schemas import dead_letter_headers_schema, headers_schema
+from starlings.messages import (
+    FACTS,
+    MESSAGES,
+    Envelope,
+    Topics,
+    attempt_id,
+    message_id,
+    origin_key,
+    run_id_at,
+)
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT / "schemas"
@@ -83,6 +92,18 @@ def test_the_headers_that_are_written_are_the_headers_that_are_published():
     published = headers_schema()
     jsonschema.validate(written, published)
     assert published["properties"].keys() - written.keys() == {"starlings_claim"}
+
+
+def test_the_page_on_messages_tells_of_every_header_and_names_ids_as_they_are_made():
+    page = (ROOT / "docs" / "messages.md").read_text()
+    headers = headers_schema()["properties"] | dead_letter_headers_schema()["properties"]
+    assert [name for name in headers if f"`{name}`" not in page] == []
+    for made in (
+        message_id("r1", "plan_created"),
+        attempt_id("r1", "total", 2, "step_ready"),
+        run_id_at("<topic>", "<partition>", "<offset>").replace("-topic-", "<topic>"),
+    ):
+        assert f"`{made}`" in page
 
 
 def test_every_message_lies_on_one_topic_and_somebody_writes_and_reads_it():
