@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .agents import Agent, Result, StepContext
+    from .client import Client
     from .messages import StepFailed, TransientError
+    from .testing import LocalRun
 
 _HOMES = {
     "Agent": ".agents",
+    "Client": ".client",
+    "LocalRun": ".testing",
     "Result": ".agents",
     "StepContext": ".agents",
     "StepFailed": ".messages",
     "TransientError": ".messages",
 }
 
-__all__ = ["Agent", "Result", "StepContext", "StepFailed", "TransientError"]
+__all__ = ["Agent", "Client", "LocalRun", "Result", "StepContext", "StepFailed", "TransientError"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from pydantic import Field
@@ -57,29 +57,32 @@ async def serve(ctx: ServiceContext[AgentSettings], agents: Sequence[Agent], *, 
     needed = [*topics.core_specs(partitions=ctx.settings.partitions), *own]
     async with AsyncExitStack() as stack:
         ports = await stack.enter_async_context(kafka_ports(ctx, name, needed))
-        model = await _model_for(agents, stack)
-        await _run(ctx, agents, ports, model)
+        models = {agent.name: await _model_for(agent, stack) for agent in agents}
+        await _run(ctx, agents, ports, models)
 
 
-async def _model_for(agents: Sequence[Agent], stack: AsyncExitStack) -> ModelClient | None:
+async def _model_for(agent: Agent, stack: AsyncExitStack) -> ModelClient | None:
     """Open a model client where an agent lets a model choose its tools."""
-    if not any(agent.tools for agent in agents):
+    if not agent.tools:
         return None
-    return await stack.enter_async_context(ModelClient(load_settings(LlmSettings)))
+    settings = load_settings(LlmSettings)
+    if agent.model is not None:
+        settings = settings.model_copy(update={"model": agent.model})
+    return await stack.enter_async_context(ModelClient(settings))
 
 
 async def _run(
     ctx: ServiceContext[AgentSettings],
     agents: Sequence[Agent],
     ports: KafkaPorts,
-    model: ModelClient | None,
+    models: Mapping[str, ModelClient | None],
 ) -> None:
     runtimes = [
         AgentRuntime(
             agent,
             ports,
             instance=ctx.instance,
-            model=model,
+            model=models[agent.name],
             concurrency=ctx.settings.concurrency,
         )
         for agent in agents

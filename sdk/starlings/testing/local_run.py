@@ -88,7 +88,7 @@ class LocalRun:
         self._skip_waits = skip_waits
         self._skipped_ms = 0
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
-        self._working: dict[asyncio.Task[None], StepReady] = {}
+        self._working: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._timers: dict[Timer, asyncio.TimerHandle | None] = {}
 
     def __await__(self) -> Generator[Any, None, RunDone]:
@@ -151,8 +151,7 @@ class LocalRun:
         message = message_for(run, decision)
         if isinstance(message, StepReady):
             task = asyncio.create_task(self._work(message))
-            self._working[task] = message
-            task.add_done_callback(self._working.pop)
+            self._working[message.step_id, message.attempt] = task
             self._inbox.put_nowait(
                 StepScheduled(
                     run_id=message.run_id,
@@ -167,9 +166,8 @@ class LocalRun:
             self._stop(decision)
 
     def _stop(self, decision: Decision) -> None:
-        for task, ready in list(self._working.items()):
-            whole_run = decision.step_id is None
-            if whole_run or (ready.step_id, ready.attempt) == (decision.step_id, decision.attempt):
+        for attempt, task in self._working.items():
+            if decision.step_id is None or attempt == (decision.step_id, decision.attempt):
                 task.cancel()
 
     async def _work(self, ready: StepReady) -> None:
@@ -194,6 +192,8 @@ class LocalRun:
             done = _cancelled(ready)
         finally:
             long.cancel()
+        # before its result is read: whoever reads it must not think that it is still at work
+        self._working.pop((ready.step_id, ready.attempt))
         self._inbox.put_nowait(done)
 
     async def _progress(self, ready: StepReady, progress: Any) -> None:
@@ -211,9 +211,10 @@ class LocalRun:
         for handle in self._timers.values():
             if handle is not None:
                 handle.cancel()
-        for task in self._working:
+        left = list(self._working.values())
+        for task in left:
             task.cancel()
-        await asyncio.gather(*self._working, return_exceptions=True)
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 def _fired(run: Run, timer: Timer) -> TimerFired:

@@ -1,0 +1,26 @@
+"""Run agents as a service: `python -m starlings.agents module:agent [module:agent …]`."""
+
+from __future__ import annotations
+
+import sys
+
+from starlings.messages import ConfigError
+
+from .loading import load_agents
+from .service import run_agents
+
+
+def main(specs: list[str]) -> int:
+    """Load agents by their names and run them; return the exit code."""
+    try:
+        if not specs:
+            raise ConfigError("name an agent: python -m starlings.agents module:agent")
+        agents = [agent for spec in specs for agent in load_agents(spec)]
+    except ConfigError as error:
+        print(f"agent: {error}", file=sys.stderr)  # noqa: T201 - for who starts it
+        return 2
+    return run_agents(agents)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
