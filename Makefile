@@ -8,7 +8,7 @@ PYTHON ?= python3
 MEMBERS := sdk services/planner services/coordinator services/agents
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check fix schemas schemas-check clean
+.PHONY: help setup lock check bench fix schemas schemas-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ schemas: setup ## Write the published contract in schemas/ from the models
 
 schemas-check: setup ## Fail where the contract drifted, or a released version would break
 	@$(BIN)/python -m starlings.contract check schemas
+
+bench: setup ## Measure speed on Apache Kafka beside bare aiokafka; fail where a mark is missed
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 fix: setup ## Format and mend what the linter can
 	@$(BIN)/ruff format .

@@ -21,10 +21,10 @@ from aiokafka import (
     TopicPartition,
 )
 from aiokafka.errors import KafkaError
+
 from starlings.kafka.codec import Received
 from starlings.kafka.connection import Connection
 from starlings.kafka.dead_letters import bury
-
 from starlings.messages import ErrorInfo
 from starlings.service import KafkaPorts, Metric, ServiceContext, kafka_ports
 
@@ -222,6 +222,7 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]
             consumer.seek(place, start)
             self.partitions[place] = Partition(place, self._around, start=start, end=ends[place])
         self._progress = time.monotonic()
+        log.info("partitions assigned", partitions=sorted(place.partition for place in places))
 
     def _start(self, place: TopicPartition, committed: OffsetAndMetadata | None, begin: int) -> int:
         if committed is None:
