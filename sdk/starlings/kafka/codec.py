@@ -95,10 +95,15 @@ class Codec:
                 f"{message.NAME} {id!r} cannot be written as JSON: {error}", code="unencodable"
             ) from None
         if len(value) > CLAIM_ABOVE_BYTES:
-            claim = await self._blobs.put(value, summary=_summary(message))
-            value = claim.__pydantic_serializer__.to_json(claim)
-            headers.append((CLAIM_HEADER, b"1"))
+            return await self.claim(value, headers, summary=_summary(message))
         return value, headers
+
+    async def claim(
+        self, value: bytes, headers: Headers, *, summary: str = ""
+    ) -> tuple[bytes, Headers]:
+        """Put a value into the blob store, and give what travels in its place."""
+        claim = await self._blobs.put(value, summary=summary)
+        return claim.__pydantic_serializer__.to_json(claim), [*headers, (CLAIM_HEADER, b"1")]
 
     async def decode(
         self, record: ConsumerRecord, *, default: type[Message] | None = None

@@ -1,17 +1,27 @@
 """Publishing: encode, send, and wait for the acknowledgement of all in-sync replicas.
 
-One idempotent producer per process. `send` returns when the record is buffered, so that many can be
-under way; the future it returns is the acknowledgement. Errors say what to do about them.
+`send` returns when the record is buffered, so that many can be under way; the future it returns is
+the acknowledgement. Errors say what to do about them.
+
+One idempotent producer at a time does the work. While a broker is away it tries on, for as long as
+that takes. It numbers the records of each partition, and a number that Kafka has refused for good
+(a record too large, no right to write) is a gap: all that follows in that partition would be
+refused too. So each refusal replaces the producer by a fresh one; what was under way then and is
+not acknowledged fails, for its sender to send again under the same id.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
+import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
     KafkaError,
+    KafkaTimeoutError,
     MessageSizeTooLargeError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
@@ -22,32 +32,50 @@ from starlings.messages import ConfigError, Headers, Message, StarlingsError, Tr
 from .codec import Codec
 from .connection import Connection
 
+log = structlog.get_logger(__name__)
+
 STOP_WITHIN_S = 10.0
+TOPIC_WITHIN_S = 5.0  # topics that were created just now are not known to all brokers at once
+_CLOSE_S = 1.0
+_LOOK_AGAIN_S = 0.1
+_START_AGAIN_S = 1.0
 
 
 class Publisher:
     """Publishes messages for one process."""
 
-    def __init__(self, connection: Connection, codec: Codec) -> None:
-        self._connection = connection
-        self._codec = codec
-        self._producer: AIOKafkaProducer | None = None
+    def __init__(
+        self, connection: Connection, codec: Codec, *, stop_within_s: float = STOP_WITHIN_S
+    ) -> None:
+        self.codec = codec
         self.delivered = 0
         self.failed = 0
+        self.renewed = 0
+        self._connection = connection
+        self._stop_within_s = stop_within_s
+        self._producer: AIOKafkaProducer | None = None
+        self._renewing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Connect the producer."""
-        producer = self._connection.producer()
-        await producer.start()
-        self._producer = producer
+        """Connect the producer.
+
+        Raises:
+            TransientError: Kafka is away.
+            ConfigError: this user may not produce.
+        """
+        try:
+            self._producer = await _started(self._connection)
+        except KafkaError as error:
+            raise publish_error("Kafka", error) from error
 
     async def stop(self) -> None:
         """Flush what is buffered, within a bound, and disconnect."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
         producer, self._producer = self._producer, None
         if producer is not None:
-            stopping = asyncio.ensure_future(producer.stop())
-            await asyncio.wait({stopping}, timeout=STOP_WITHIN_S)
-            stopping.cancel()
+            await _close(producer, self._stop_within_s)
 
     async def send(
         self,
@@ -61,7 +89,7 @@ class Publisher:
         causation_id: str | None = None,
     ) -> asyncio.Future[Any]:
         """Buffer a message; the future returned is its acknowledgement."""
-        value, headers = await self._codec.encode(
+        value, headers = await self.codec.encode(
             message, id=id, subject=subject, traceparent=traceparent, causation_id=causation_id
         )
         return await self.send_raw(topic, key, value, headers)
@@ -77,36 +105,49 @@ class Publisher:
         traceparent: str | None = None,
         causation_id: str | None = None,
     ) -> Any:
-        """Send a message and wait for its acknowledgement; return where it lies."""
-        acknowledgement = await self.send(
-            topic,
-            key,
-            message,
-            id=id,
-            subject=subject,
-            traceparent=traceparent,
-            causation_id=causation_id,
+        """Send a message and wait for its acknowledgement; return where it lies.
+
+        Raises:
+            TransientError: Kafka did not take it, and may later.
+            ConfigError: the topic is missing, or this user may not write to it.
+            StarlingsError: `message_too_large` or `unencodable`.
+        """
+        value, headers = await self.codec.encode(
+            message, id=id, subject=subject, traceparent=traceparent, causation_id=causation_id
         )
-        return await self._acknowledged(topic, acknowledgement)
+        return await self.forward(topic, key, value, headers=headers)
 
     async def tombstone(self, topic: str, key: bytes) -> Any:
         """Take back what a compacted topic holds under a key."""
-        return await self._acknowledged(topic, await self.send_raw(topic, key, None, []))
+        return await self.forward(topic, key, None, headers=[])
 
     async def forward(
         self, topic: str, key: bytes | None, value: bytes | None, *, headers: Headers
     ) -> Any:
         """Publish bytes as they are, and wait for the acknowledgement."""
-        return await self._acknowledged(topic, await self.send_raw(topic, key, value, headers))
+        renewed = self.renewed
+        try:
+            return await _acknowledged(topic, await self.send_raw(topic, key, value, headers))
+        except TransientError:
+            await self._renewal()
+            if self.renewed == renewed:
+                raise
+        # it was not this record's fault: it met a producer that was spoilt by another one
+        return await _acknowledged(topic, await self.send_raw(topic, key, value, headers))
 
     async def send_raw(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers
     ) -> asyncio.Future[Any]:
         """Buffer a record as it is; the future returned is its acknowledgement."""
-        if self._producer is None:
+        if self._renewing is not None:
+            await self._renewal()
+        producer = self._producer
+        if producer is None:
             raise TransientError("the publisher is not started", code="not_started")
         try:
-            acknowledgement: asyncio.Future[Any] = await self._producer.send(
+            if producer.client.cluster.partitions_for_topic(topic) is None:
+                await _know(producer, topic)
+            acknowledgement: asyncio.Future[Any] = await producer.send(
                 topic, value, key=key, headers=headers
             )
         except KafkaError as error:
@@ -116,16 +157,89 @@ class Publisher:
         return acknowledgement
 
     def _count(self, acknowledgement: asyncio.Future[Any]) -> None:
-        if acknowledgement.cancelled() or acknowledgement.exception() is not None:
-            self.failed += 1
-        else:
+        if acknowledgement.cancelled():
+            return
+        if acknowledgement.exception() is None:
             self.delivered += 1
+            return
+        self.failed += 1
+        if self._renewing is None and self._producer is not None:
+            self._renewing = asyncio.ensure_future(self._renew(acknowledgement.exception()))
+            self._renewing.add_done_callback(self._has_renewed)
 
-    async def _acknowledged(self, topic: str, acknowledgement: asyncio.Future[Any]) -> Any:
-        try:
-            return await acknowledgement
-        except KafkaError as error:
-            raise publish_error(topic, error) from error
+    # -- replacing a spoilt producer -----------------------------------------------------------
+
+    async def _renew(self, reason: BaseException | None) -> None:
+        spoilt, self._producer = self._producer, None
+        log.warning("a record was refused, the producer is replaced", error=repr(reason))
+        if spoilt is not None:
+            await _close(spoilt, self._stop_within_s)
+        while self._producer is None:
+            try:
+                self._producer = await _started(self._connection)
+            except (KafkaError, OSError) as error:
+                log.warning("no producer yet", error=repr(error))
+                await asyncio.sleep(_START_AGAIN_S)
+        self.renewed += 1
+
+    def _has_renewed(self, renewing: asyncio.Task[None]) -> None:
+        self._renewing = None
+        if not renewing.cancelled() and (error := renewing.exception()) is not None:
+            log.error("the producer could not be replaced", error=repr(error))
+
+    async def _renewal(self) -> None:
+        """Wait for the replacement that is under way, for as long as a request may take."""
+        if self._renewing is not None:
+            bound_s = self._connection.settings.request_timeout_ms / 1_000
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self._renewing), bound_s)
+
+
+async def _started(connection: Connection) -> AIOKafkaProducer:
+    producer = connection.producer()
+    try:
+        await producer.start()
+    except BaseException:
+        await _close(producer, _CLOSE_S)
+        raise
+    return producer
+
+
+async def _close(producer: AIOKafkaProducer, within_s: float) -> None:
+    """Flush and disconnect; what is not acknowledged in time fails, and is not waited for."""
+    stopping = asyncio.ensure_future(producer.stop())
+    await asyncio.wait({stopping}, timeout=within_s)
+    if not stopping.done():  # it would wait for a broker that is away, for ever
+        producer._message_accumulator.fail_all(KafkaTimeoutError())  # noqa: SLF001
+        await asyncio.wait({stopping}, timeout=_CLOSE_S)
+    if not stopping.done():  # a request is under way
+        await producer.client.close()
+        await asyncio.wait({stopping}, timeout=_CLOSE_S)
+    stopping.cancel()
+    await asyncio.gather(stopping, return_exceptions=True)
+
+
+async def _know(producer: AIOKafkaProducer, topic: str) -> None:
+    """Learn about a topic; the client by itself would wait for a missing one for very long."""
+    client = producer.client
+    client.add_topic(topic)
+    until = asyncio.get_running_loop().time() + TOPIC_WITHIN_S
+    while True:
+        answered = await client.force_metadata_update()
+        if client.cluster.partitions_for_topic(topic) is not None:
+            return
+        if topic in client.cluster.unauthorized_topics:
+            raise TopicAuthorizationFailedError(topic)
+        if asyncio.get_running_loop().time() >= until:
+            raise UnknownTopicOrPartitionError if answered else KafkaTimeoutError
+        await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+async def _acknowledged(topic: str, acknowledgement: asyncio.Future[Any]) -> Any:
+    try:
+        return await acknowledgement
+    except KafkaError as error:
+        raise publish_error(topic, error) from error
 
 
 def publish_error(topic: str, error: KafkaError) -> StarlingsError:
@@ -139,5 +253,12 @@ def publish_error(topic: str, error: KafkaError) -> StarlingsError:
     if isinstance(error, UnknownTopicOrPartitionError):
         return ConfigError(f"topic {topic} is missing: run `starlings topics ensure`")
     if isinstance(error, TopicAuthorizationFailedError):
-        return ConfigError(f"this Kafka user may not write to {topic}: it needs the ACL WRITE")
+        return ConfigError(
+            f"this Kafka user may not write to {topic}: it needs the ACLs WRITE and DESCRIBE"
+        )
+    if isinstance(error, ClusterAuthorizationFailedError):
+        return ConfigError(
+            "this Kafka user may write to no topic at all: it needs the ACL WRITE on those of "
+            "Starlings (and before Kafka 2.8 IDEMPOTENT_WRITE on the cluster)"
+        )
     return TransientError(f"{topic} took no message: {error!r}", code="kafka_unavailable")
