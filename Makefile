@@ -21,7 +21,7 @@ $(VENV)/.uv:
 
 $(VENV)/.installed: $(VENV)/.uv requirements.lock pyproject.toml $(addsuffix /pyproject.toml,$(MEMBERS))
 	@echo "installing the locked packages"
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ./,$(MEMBERS))
 	@touch $@
 
@@ -31,6 +31,20 @@ lock: $(VENV)/.uv ## Resolve the versions anew into requirements.lock
 	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml \
 	  --no-emit-package starlings --no-emit-package starlings-planner --no-emit-package starlings-coordinator \
 	  --no-emit-package starlings-agents --no-header --no-annotate --upgrade -o requirements.lock
+
+demo: setup ## One request through a real Kafka, planner, coordinator and agents, on this machine
+	@$(BIN)/starlings demo
+
+dev: setup ## The whole system in this terminal until Ctrl-C (AGENTS="module:agent …" adds yours)
+	@$(BIN)/starlings dev $(AGENTS)
+
+test: check ## Everything that is checked, on a real Apache Kafka
+	@$(BIN)/coverage run --source=starlings.choreography -m pytest -q tests/unit/choreography
+	@$(BIN)/coverage report --fail-under=100 --skip-covered
+	@$(BIN)/pytest -q -n 2 --dist loadfile
+
+test-fast: setup ## The tests that need no Kafka
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not kafka' tests/unit tests/property
 
 check: setup ## Format, lint, types and architecture, without changing a file
 	@$(BIN)/ruff format --check .

@@ -15,8 +15,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from starlings.messages import StarlingsError
@@ -79,6 +79,7 @@ class Supervisor:
         self._env = env
         self._sink = sink
         self.running: dict[str, Running] = {}
+        self._restarting: set[str] = set()
 
     async def start(self, service: Service) -> Running:
         """Start a process; it is not ready yet."""
@@ -119,6 +120,30 @@ class Supervisor:
                 raise ProcessFailed(f"{name} is not ready after {within_s:.0f} s" + _said(running))
             else:
                 await asyncio.sleep(LOOK_EVERY_S)
+
+    def check(self) -> None:
+        """Notice a process that ended by itself.
+
+        Raises:
+            ProcessFailed: with the last lines that it wrote.
+        """
+        for name, running in self.running.items():
+            if not running.alive and name not in self._restarting:
+                code = running.process.returncode
+                raise ProcessFailed(f"{name} ended (exit code {code})" + _said(running))
+
+    @contextmanager
+    def restarting(self, name: str) -> Generator[None]:
+        """Have a process's end not noticed while it is being started again."""
+        self._restarting.add(name)
+        try:
+            yield
+        finally:
+            self._restarting.discard(name)
+
+    def forget(self, name: str) -> None:
+        """Have a process's end not noticed until it is started again."""
+        self.running.pop(name, None)
 
     async def stop(self, name: str, *, within_s: float = STOP_WITHIN_S) -> int | None:
         """Stop one process: SIGTERM, and SIGKILL after the grace; return its exit code."""
