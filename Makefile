@@ -8,7 +8,7 @@ PYTHON ?= python3
 MEMBERS := sdk services/planner services/coordinator services/agents
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check bench fix schemas schemas-check clean
+.PHONY: help setup lock demo dev test test-fast check bench fix schemas schemas-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -50,7 +50,7 @@ check: setup ## Format, lint, types and architecture, without changing a file
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m starlings.contract check schemas
 
 schemas: setup ## Write the published contract in schemas/ from the models
