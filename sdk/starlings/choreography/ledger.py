@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice, takewhile
 from typing import NamedTuple
 
 from starlings.messages.base import Message
@@ -264,24 +264,21 @@ class Ledger:
         for run_id, (place, _) in list(self.early.items()):
             if not self._lately(place):
                 del self.early[run_id]
-        for run_id, place in list(self.ended.items()):
-            if place.offset >= offset:
-                break  # in the order of the log
-            if run_id not in self.repeated:
-                del self.ended[run_id]
+        # in the order of the log, so that only what goes is looked at
+        gone = takewhile(lambda entry: entry[1].offset < offset, self.ended.items())
+        for run_id in [run_id for run_id, _ in gone if run_id not in self.repeated]:
+            del self.ended[run_id]
 
     def to_carry(self, limit: int) -> Iterator[str]:
         """Yield up to `limit` runs whose anchor has fallen too far behind the head."""
-        far = max(self.policy.carry_after_records, 2 * len(self.runs))
-        for run_id, anchor in list(self.anchors.items()):
-            if limit <= 0:
-                return
-            behind = self.position - anchor.offset
-            if run_id in self.runs and (
-                behind > far or self.now_ms - anchor.at_ms > self.policy.carry_after_ms
-            ):
-                limit -= 1
-                yield run_id
+        too_far = self.position - max(self.policy.carry_after_records, 2 * len(self.runs))
+        too_old_ms = self.now_ms - self.policy.carry_after_ms
+        behind = (
+            run_id
+            for run_id, (offset, at_ms) in list(self.anchors.items())
+            if (offset < too_far or at_ms < too_old_ms) and run_id in self.runs
+        )
+        return islice(behind, limit)
 
     def carry(self, run_id: str) -> RunSnapshot:
         """Take a snapshot of a run as of the last record that was folded."""
