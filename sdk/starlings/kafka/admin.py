@@ -1,26 +1,39 @@
 """Topics as they have to be: what is missing, what differs, and making it so.
 
 Partitions are never added silently: keys would move, and with them the order of each run's facts.
+The calls return what they found and did; printing it is for others.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import structlog
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
 from starlings.messages import ConfigError, TopicSpec, TransientError
 
 from .connection import Connection
+from .metadata import FoundTopic, find_topics
+
+log = structlog.get_logger(__name__)
 
 _DYNAMIC_TOPIC_CONFIG = 1  # DescribeConfigs' config_source: set on the topic itself
-COPIES = 3
+_BROKERS_DEFAULT = -1  # KIP-464, brokers from 2.4 on
+_LOOKS = 100
+_LOOK_AGAIN_S = 0.1
 COMMAND = "starlings topics ensure"
 
 
@@ -53,7 +66,10 @@ async def ensure_topics(
 ) -> list[TopicChange]:
     """Create missing topics and mend settings; say what was done, and what is left to people.
 
-    `replication` None means three copies, or as many as there are brokers.
+    `replication` None means what the brokers are set to (`default.replication.factor`).
+
+    Raises:
+        ConfigError: this Kafka user may not do that, or Kafka refuses a setting.
     """
     async with connection.administering() as admin:
         compared = await _compare(admin, specs)
@@ -66,6 +82,7 @@ async def ensure_topics(
             [wanted[c.name] for c, _ in compared if c.action is Action.CREATE],
             replication,
         )
+        await _until_known(admin, [spec.name for spec in specs])
         return [change for change, _ in compared]
 
 
@@ -86,17 +103,12 @@ async def group_lag(
     connection: Connection, group_id: str, topics: Sequence[str]
 ) -> dict[TopicPartition, int]:
     """Tell how many records a group has not committed, by partition of existing topics."""
-    async with connection.administering() as admin, connection.reading() as consumer:
-        found = await admin.describe_topics(list(topics))
-        places = [
-            TopicPartition(topic["topic"], partition["partition"])
-            for topic in found
-            if topic["error_code"] == 0
-            for partition in topic["partitions"]
-        ]
-        if not places:
-            return {}
-        committed = await connection.committed(group_id, places)
+    found = await connection.find_topics(topics)
+    places = [TopicPartition(t.name, number) for t in found.values() for number in t.partitions]
+    if not places:
+        return {}
+    committed = await connection.committed(group_id, places)
+    async with connection.reading() as consumer:
         ends = await consumer.end_offsets(places)
         begins = await consumer.beginning_offsets(places)
     return {
@@ -110,59 +122,73 @@ async def group_lag(
 # -- comparing -----------------------------------------------------------------------------------
 
 _Compared = list[tuple[TopicChange, dict[str, str]]]
+_Settings = tuple[dict[str, str], dict[str, str]]  # all, and those set on the topic itself
 
 
 async def _compare(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> _Compared:
-    names = [spec.name for spec in specs]
-    existing = {
-        topic["topic"]: len(topic["partitions"])
-        for topic in await admin.describe_topics()
-        if topic["topic"] in names
-    }
-    settings = await _settings(admin, list(existing))
-    return [_compare_one(spec, existing.get(spec.name), settings.get(spec.name)) for spec in specs]
+    found = await _find(admin, [spec.name for spec in specs])
+    for topic in found.values():
+        if topic.hidden:
+            raise ConfigError(
+                f"this Kafka user may not see {topic.name}: it needs the ACL DESCRIBE"
+            )
+    settings = await _settings(admin, [t.name for t in found.values() if not t.missing])
+    return [_compare_one(spec, found[spec.name], settings.get(spec.name)) for spec in specs]
 
 
 def _compare_one(
-    spec: TopicSpec, partitions: int | None, settings: tuple[dict[str, str], dict[str, str]] | None
+    spec: TopicSpec, found: FoundTopic, settings: _Settings | None
 ) -> tuple[TopicChange, dict[str, str]]:
-    if partitions is None or settings is None:
+    if found.missing:
         details = f"missing ({spec.partitions} partitions)"
         return TopicChange(spec.name, Action.CREATE, details), {}
-    every, own = settings
+    every, own = settings or (spec.settings, {})  # what may not be seen is believed
     wrong = {k: every.get(k) for k, v in spec.settings.items() if every.get(k) != v}
     if wrong:
         said = ", ".join(f"{k} is {v}, not {spec.settings[k]}" for k, v in wrong.items())
         return TopicChange(spec.name, Action.ALTER, said), own
-    if partitions < spec.partitions:
+    if len(found.partitions) < spec.partitions:
         details = (
-            f"{partitions} partitions, not {spec.partitions}: adding some moves keys, "
+            f"{len(found.partitions)} partitions, not {spec.partitions}: adding some moves keys, "
             "so do it by hand while no run is open"
         )
         return TopicChange(spec.name, Action.BY_HAND, details), own
     return TopicChange(spec.name, Action.NOTHING), own
 
 
-async def _settings(
-    admin: AIOKafkaAdminClient, names: Sequence[str]
-) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
+async def _find(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, FoundTopic]:
+    return await find_topics(admin._client, names)  # noqa: SLF001 - it has no such call
+
+
+async def _settings(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, _Settings]:
     """Read all settings of topics, and those that are set on the topic itself."""
     if not names:
         return {}
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-    found: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
+    found: dict[str, _Settings] = {}
     for response in await admin.describe_configs(resources):
         for resource in response.to_object()["resources"]:
-            if resource["error_code"]:
-                raise _failed(resource["resource_name"], resource["error_code"], None)
-            every, own = {}, {}
-            for entry in resource["config_entries"]:
-                name, value = entry["config_names"], entry["config_value"]
-                every[name] = value
-                if entry.get("config_source") == _DYNAMIC_TOPIC_CONFIG:
-                    own[name] = value
-            found[resource["resource_name"]] = (every, own)
+            name, code = resource["resource_name"], resource["error_code"]
+            if for_code(code) is TopicAuthorizationFailedError:
+                log.warning("settings not checked: needs the ACL DESCRIBE_CONFIGS", topic=name)
+            elif code:
+                raise _failed(name, code, None)
+            else:
+                found[name] = _entries(resource["config_entries"])
     return found
+
+
+def _entries(entries: Sequence[dict[str, Any]]) -> _Settings:
+    every = {entry["config_names"]: entry["config_value"] for entry in entries}
+    own = {
+        entry["config_names"]: entry["config_value"]
+        for entry in entries
+        if entry.get("config_source") == _DYNAMIC_TOPIC_CONFIG
+    }
+    return every, own
+
+
+# -- changing ------------------------------------------------------------------------------------
 
 
 async def _create(
@@ -170,17 +196,25 @@ async def _create(
 ) -> None:
     if not specs:
         return
-    if replication is None:  # the client cannot ask for the broker's default
-        cluster = await admin.describe_cluster()
-        replication = min(COPIES, len(cluster["brokers"]))
-    topics = [
-        NewTopic(spec.name, spec.partitions, replication, topic_configs=dict(spec.settings))
-        for spec in specs
-    ]
+    topics = [_new_topic(spec, replication or _BROKERS_DEFAULT) for spec in specs]
     response = await admin.create_topics(topics)
     for name, code, *rest in response.topic_errors:
         if code and for_code(code) is not TopicAlreadyExistsError:
             raise _failed(name, code, rest[0] if rest else None)
+
+
+def _new_topic(spec: TopicSpec, replication: int) -> NewTopic:
+    topic = NewTopic(spec.name, spec.partitions, 1, topic_configs=dict(spec.settings))
+    topic.replication_factor = replication  # the constructor refuses the broker's default
+    return topic
+
+
+async def _until_known(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    """Wait, within a bound, until the brokers have heard of new topics from the controller."""
+    for _ in range(_LOOKS):
+        if all(topic.error is None for topic in (await _find(admin, names)).values()):
+            return
+        await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 async def _alter(admin: AIOKafkaAdminClient, spec: TopicSpec, own: dict[str, str]) -> None:
@@ -196,7 +230,10 @@ def _failed(topic: str, code: int, message: Any) -> Exception:
     error = for_code(code)
     said = f"{error.__name__}: {message}" if message else error.__name__
     if "Authorization" in error.__name__:
-        return ConfigError(f"topic {topic}: this Kafka user may not do that ({said})")
+        return ConfigError(
+            f"topic {topic}: this Kafka user may not do that ({said}): it needs the ACLs CREATE, "
+            "ALTER_CONFIGS and DESCRIBE_CONFIGS, or somebody who has them runs this"
+        )
     if issubclass(error, KafkaError) and getattr(error, "retriable", False):
         return TransientError(f"topic {topic}: {said}")
     return ConfigError(f"topic {topic}: {said}")

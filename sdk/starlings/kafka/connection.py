@@ -31,6 +31,7 @@ from aiokafka.errors import KafkaError
 from starlings.messages import ConfigError
 
 from .diagnosis import Finding, diagnose
+from .metadata import FoundTopic, find_topics
 from .oauth import ClientCredentials
 from .settings import KafkaSettings
 
@@ -171,13 +172,19 @@ class Connection:
         """List a topic's partitions.
 
         Raises:
-            ConfigError: the topic is missing.
+            ConfigError: the topic is missing, or not for this user to see.
         """
-        async with self.administering() as admin:
-            (found,) = await admin.describe_topics([topic])
-        if not found["partitions"]:
+        found = (await self.find_topics([topic]))[topic]
+        if found.missing:
             raise ConfigError(f"topic {topic} is missing: run `starlings topics ensure`")
-        return sorted(partition["partition"] for partition in found["partitions"])
+        if found.hidden:
+            raise ConfigError(f"this Kafka user may not see {topic}: it needs the ACL DESCRIBE")
+        return found.partitions
+
+    async def find_topics(self, names: Sequence[str]) -> dict[str, FoundTopic]:
+        """Look topics up, creating none."""
+        async with self.administering() as admin:
+            return await find_topics(admin._client, names)  # noqa: SLF001 - it has no such call
 
     async def committed(
         self, group_id: str, places: Sequence[TopicPartition]

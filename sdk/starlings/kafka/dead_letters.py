@@ -28,7 +28,7 @@ async def bury(
 ) -> None:
     """Put a record into the dead letters; return when that is acknowledged."""
     origin = Origin(record.topic, record.partition, record.offset)
-    headers: Headers = [(k, v) for k, v in record.headers if k not in _OURS and v is not None]
+    headers: Headers = [(k, v) for k, v in record.headers if k not in _OURS]
     headers += [
         (CODE, reason.code.encode()),
         (MESSAGE, reason.message[:MESSAGE_LIMIT].encode(errors="replace")),

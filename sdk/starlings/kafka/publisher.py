@@ -20,9 +20,11 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
+    KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
+    NodeNotReadyError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
 )
@@ -31,6 +33,7 @@ from starlings.messages import ConfigError, Headers, Message, StarlingsError, Tr
 
 from .codec import Codec
 from .connection import Connection
+from .metadata import find_topics
 
 log = structlog.get_logger(__name__)
 
@@ -220,19 +223,20 @@ async def _close(producer: AIOKafkaProducer, within_s: float) -> None:
 
 
 async def _know(producer: AIOKafkaProducer, topic: str) -> None:
-    """Learn about a topic; the client by itself would wait for a missing one for very long."""
-    client = producer.client
-    client.add_topic(topic)
+    """Make sure that a topic exists; the client by itself waits for long, or has it created."""
     until = asyncio.get_running_loop().time() + TOPIC_WITHIN_S
     while True:
-        answered = await client.force_metadata_update()
-        if client.cluster.partitions_for_topic(topic) is not None:
-            return
-        if topic in client.cluster.unauthorized_topics:
-            raise TopicAuthorizationFailedError(topic)
-        if asyncio.get_running_loop().time() >= until:
-            raise UnknownTopicOrPartitionError if answered else KafkaTimeoutError
+        try:
+            found = (await find_topics(producer.client, [topic]))[topic]
+        except (NodeNotReadyError, KafkaConnectionError):
+            return  # the client waits for the broker
+        if found.error is not None and not found.error.retriable:
+            raise found.error(topic)
+        if not found.missing or asyncio.get_running_loop().time() >= until:
+            break
         await asyncio.sleep(_LOOK_AGAIN_S)
+    if found.missing:
+        raise UnknownTopicOrPartitionError(topic)
 
 
 async def _acknowledged(topic: str, acknowledgement: asyncio.Future[Any]) -> Any:
