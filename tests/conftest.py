@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from support.kafka import (
@@ -17,6 +18,7 @@ from support.kafka import (
     session_kafka,
     session_secured_kafka,
 )
+from support.services import Services, running_services
 
 from starlings.broker import LocalBroker
 from starlings.messages import Topics
@@ -69,3 +71,10 @@ def own_broker() -> Iterator[LocalBroker]:
 def topics() -> Topics:
     """Names under a prefix of this test's own."""
     return Topics(f"t{uuid.uuid4().hex[:12]}.")
+
+
+@pytest.fixture
+async def services(kafka: Kafka, topics: Topics, tmp_path: Path) -> AsyncIterator[Services]:
+    """Starts planner, coordinator and agents as processes, under this test's own prefix."""
+    async with running_services(kafka.bootstrap, topics, tmp_path) as services:
+        yield services
