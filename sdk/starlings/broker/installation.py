@@ -34,6 +34,7 @@ JVM_FLAGS = (
     "-Xmx384m",
     "-Xss512k",
     "-XX:-UsePerfData",
+    "-Xlog:all=error:stderr",  # its warnings about cached code mean only a slower start
     "-XX:ReservedCodeCacheSize=64m",
     "-Djava.awt.headless=true",
     "-Djava.net.preferIPv4Stack=true",
@@ -45,8 +46,12 @@ JVM_FLAGS = (
 
 
 def new_cluster_id() -> str:
-    """Make an id as Kafka does: a random UUID, base64 without padding."""
-    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    """Make an id as Kafka does: a random UUID, base64 without padding, not like an option."""
+    while (cluster_id := urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith(
+        "-"
+    ):
+        continue
+    return cluster_id
 
 
 @dataclass(frozen=True)

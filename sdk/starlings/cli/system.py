@@ -81,7 +81,7 @@ async def whole_system(
         Service.module(PLANNER, "starlings_planner"),
         *unique_services(agents),
     ]
-    async with supervising({}, sink) as supervisor:
+    async with supervising({"STARLINGS_LOG_FORMAT": "pretty"}, sink) as supervisor:
         for service in services:
             await supervisor.start(service)
         await supervisor.ready([service.name for service in services])

@@ -42,15 +42,7 @@ async def committed(
     connection: Connection, group_id: str, tps: Collection[TopicPartition]
 ) -> dict[TopicPartition, OffsetAndMetadata]:
     """Fetch commits with their metadata, which a consumer's own `committed()` drops."""
-    if not tps:
-        return {}
-    admin = connection.admin()
-    try:
-        await admin.start()
-        found = await admin.list_consumer_group_offsets(group_id, partitions=list(tps))
-    finally:
-        await admin.close()
-    return {tp: commit for tp, commit in found.items() if commit.offset >= 0}
+    return await connection.committed(group_id, list(tps)) if tps else {}
 
 
 async def ends_of(

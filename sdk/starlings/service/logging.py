@@ -72,6 +72,10 @@ class RateLimit(logging.Filter):
         return True
 
 
+#: Libraries whose news at level info are of no use to an operator.
+CHATTY = ("aiokafka", "asyncio", "httpcore", "httpcore2", "httpx", "httpx2", "openai")
+
+
 def configure_logging(
     *,
     level: str = "info",
@@ -105,8 +109,10 @@ def configure_logging(
         )
     )
     logging.basicConfig(handlers=[handler], level=LEVELS[level], force=True)
-    for chatty in ("httpx", "httpcore", "openai", "asyncio"):
-        logging.getLogger(chatty).setLevel(max(LEVELS[level], logging.WARNING))
+    for chatty in CHATTY:
+        logging.getLogger(chatty).setLevel(
+            logging.DEBUG if level == "debug" else max(LEVELS[level], logging.WARNING)
+        )
     logging.captureWarnings(capture=True)
 
 
