@@ -38,14 +38,15 @@ ACTIONS: list[tuple[int, Callable[[World, int], object]]] = [
     (5, lambda world, pick: world.cancel(RUNS[pick % len(RUNS)])),
     (65, lambda world, _: world.take_work()),
     (80, World.finish_work),
-    (40, World.sign_of_life),
+    (10, World.late_result),
+    (30, World.sign_of_life),
     (15, World.crash),
     (10, lambda world, _: world.take_over()),
     (45, World.commit),
     (40, lambda world, pick: world.coordinator(pick).carry()),
     (30, lambda world, pick: world.coordinator(pick).answer()),
     (30, lambda world, pick: world.coordinator(pick).fire(world.now_ms)),
-    (60, World.wait),
+    (60, lambda world, pick: world.wait(pick * (10 if pick % 5 == 0 else 1))),
     (5, lambda world, _: world.land_ghost()),
     (195, World.land),
     (350, lambda world, pick: world.read(pick, pick % 4)),
@@ -107,6 +108,10 @@ class RecoveryMachine(RuleBasedStateMachine):
     def an_agent_gives_a_sign_of_life(self, pick: int) -> None:
         self.world.take_work()
         self.world.sign_of_life(pick)
+
+    @rule(pick=PICK)
+    def a_result_arrives_late(self, pick: int) -> None:
+        self.world.late_result(pick)
 
     @rule(ms=st.sampled_from((1, 999, 5_000, 25_000)))
     def time_passes(self, ms: int) -> None:

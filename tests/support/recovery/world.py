@@ -64,6 +64,7 @@ class World:
         self.steps: list[tuple[str, StepReady]] = []
         self.ghosts: deque[Parcel] = deque()  # sent by the dead, and still on their way
         self.working: list[StepReady] = []
+        self.late: list[tuple[str, StepDone]] = []
         self.effects: dict[str, int] = {}
         self.planned: set[str] = set()
         self._taken: set[str] = set()
@@ -140,8 +141,16 @@ class World:
         done = self._result(ready, pick)
         ident = attempt_id(ready.run_id, ready.step_id, ready.attempt, StepDone.NAME)
         self.effects[ident] = self.effects.get(ident, 0) + 1
+        if pick % 6 == 0:
+            self.late.append((ident, done))
+            return
         for _ in range(1 + (pick % 5 == 0)):
             self.append(ident, done)
+
+    def late_result(self, pick: int) -> None:
+        """Let a result arrive that was long on its way."""
+        if self.late:
+            self.append(*self.late.pop(pick % len(self.late)))
 
     def _result(self, ready: StepReady, pick: int) -> StepDone:
         outcome = StepOutcome.OK
@@ -253,6 +262,7 @@ class World:
             self.take_work()
         while self.working:
             self.finish_work(self.rng.randrange(1_000))
+        self.late_result(0)
         self.wait(1_000)
         self.commit(0)
 

@@ -1,93 +1,15 @@
-"""All runs of a partition: what is remembered, for how long, and where a reader may begin."""
+"""The runs of a partition: what is known of them, and from where a later reader knows it."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from support.runs import steps_of
+from support.partition import Reader, cancel, carried_run, done, end, ids, planned
 
-from starlings.choreography import CarryPolicy, Change, Ignored, Ledger, Position, RunPhase
-from starlings.messages import (
-    AgentAlive,
-    CancelRequested,
-    Message,
-    Plan,
-    PlanCreated,
-    RunDone,
-    RunOutcome,
-    RunSnapshot,
-    StepDone,
-    StepOutcome,
-)
+from starlings.choreography import Change, Ignored, Position, RunPhase
+from starlings.messages import AgentAlive, Message
 
-SMALL = CarryPolicy(
-    look_back_records=20,
-    look_back_ms=10_000,
-    carry_after_records=10,
-    carry_after_ms=50_000,
-    sample_every=2,
-)
 GONE = Ignored("the run has ended")
 UNKNOWN = Ignored("no such run is open")
-
-
-def planned(run_id: str, *specs: str) -> PlanCreated:
-    return PlanCreated(run_id=run_id, plan=Plan(steps=steps_of(*(specs or ("a", "b<a")))))
-
-
-def cancel(run_id: str) -> CancelRequested:
-    return CancelRequested(run_id=run_id)
-
-
-def end(run_id: str) -> RunDone:
-    return RunDone(run_id=run_id, outcome=RunOutcome.COMPLETED)
-
-
-def done(run_id: str, name: str = "a") -> StepDone:
-    return StepDone(
-        run_id=run_id, step_id=name, attempt=1, agent="math", outcome=StepOutcome.OK, output=1
-    )
-
-
-def poison(run_id: str) -> Message:
-    """Make a fact that this code cannot go on with."""
-    return StepDone.model_construct(
-        run_id=run_id, step_id="a", attempt=1, outcome=StepOutcome.OK, output={1}, usage=None
-    )
-
-
-class Reader:
-    """A ledger, and a log that grows by one record at a time."""
-
-    def __init__(self, start: int = 0, *, recovering: bool = False, **known: int) -> None:
-        self.ledger = Ledger(start=start, policy=SMALL, known_plans=known)
-        self.now_ms = 0
-        if not recovering:
-            self.ledger.finish_recovery()
-
-    @property
-    def place(self) -> Position:
-        return Position(self.ledger.position, self.now_ms)
-
-    def read(self, *facts: Message) -> Change | Ignored:
-        outcome: Change | Ignored = Change()
-        for fact in facts:
-            outcome = self.ledger.fold(self.place, fact)
-        return outcome
-
-    def pass_by(self, count: int, ms: int = 0) -> None:
-        for _ in range(count):
-            self.ledger.skip(self.place)
-        self.now_ms += ms
-
-    def carried(self, run_id: str) -> RunSnapshot:
-        text = self.ledger.carry(run_id).model_dump_json()
-        return RunSnapshot.model_validate_json(text)
-
-
-def ids(change: Any) -> list[str]:
-    return [decision.id for decision in change.decisions]
 
 
 # -- knowing runs --------------------------------------------------------------------------------
@@ -223,16 +145,6 @@ def test_a_cancel_after_the_end_counts_for_a_later_run_whether_or_not_the_end_wa
 # -- snapshots and recovery ----------------------------------------------------------------------
 
 
-def carried_run() -> tuple[Reader, list[Message]]:
-    """Tell a log in which `r` is carried forward with step `a` done: offsets 0 to 3."""
-    reader = Reader()
-    log: list[Message] = [planned("r"), done("r")]
-    reader.read(*log)
-    reader.pass_by(1)
-    log += [AgentAlive(agent="math", instance="i"), reader.carried("r")]
-    return reader, log
-
-
 def test_a_snapshot_moves_the_anchor_of_its_run():
     reader, log = carried_run()
     assert reader.ledger.anchors["r"].offset == 0
@@ -350,113 +262,3 @@ def test_a_snapshot_of_an_earlier_run_of_the_id_is_ignored_by_whoever_is_up_to_d
     reader.read(planned("r"))
     assert reader.read(log[3]) == Ignored("this reader began the run at another plan")
     assert not reader.ledger.misread
-
-
-# -- carrying forward ----------------------------------------------------------------------------
-
-
-def test_runs_are_carried_when_too_many_records_lie_behind_their_anchor():
-    reader = Reader()
-    reader.read(planned("p"), planned("q"))
-    reader.pass_by(8)
-    assert list(reader.ledger.to_carry(9)) == []
-    reader.pass_by(1)
-    assert list(reader.ledger.to_carry(9)) == ["p"]
-    reader.pass_by(1)
-    assert list(reader.ledger.to_carry(9)) == ["p", "q"]
-    assert list(reader.ledger.to_carry(1)) == ["p"]
-
-
-def test_with_many_open_runs_the_distance_grows_so_that_carrying_stays_a_small_share():
-    reader = Reader()
-    reader.read(*(planned(f"r{i}") for i in range(20)))
-    reader.pass_by(20)
-    assert list(reader.ledger.to_carry(9)) == []
-    reader.pass_by(1)
-    assert list(reader.ledger.to_carry(9)) == ["r0"]
-
-
-def test_runs_are_carried_before_retention_reaches_their_anchor():
-    reader = Reader()
-    reader.read(planned("r"))
-    reader.pass_by(1, ms=50_000)
-    reader.pass_by(1)
-    assert list(reader.ledger.to_carry(9)) == []
-    reader.pass_by(1, ms=1)
-    reader.pass_by(1)
-    assert list(reader.ledger.to_carry(9)) == ["r"]
-
-
-def test_a_long_run_in_a_busy_log_does_not_make_restores_longer():
-    reader = Reader()
-    reader.read(planned("long"))
-    for number in range(300):
-        reader.read(planned(f"r{number}"), done(f"r{number}"), end(f"r{number}"))
-        for run_id in reader.ledger.to_carry(1):
-            reader.read(reader.carried(run_id))
-        assert reader.ledger.position - reader.ledger.restore_from() <= 25
-    assert len(reader.ledger.ended) < 15
-
-
-def test_the_look_back_is_the_shorter_of_records_and_time():
-    reader = Reader()
-    assert reader.ledger.look_back_offset() == 0
-    reader.pass_by(100)
-    assert reader.ledger.look_back_offset() == 80
-    for _ in range(10):
-        reader.pass_by(1, ms=3_000)
-    assert 104 <= reader.ledger.look_back_offset() <= 107
-
-
-def test_restore_from_never_lies_before_the_readers_own_start():
-    reader = Reader(500)
-    assert reader.ledger.restore_from() == 500
-    reader.pass_by(5)
-    assert reader.ledger.restore_from() == 500
-
-
-# -- parked runs ---------------------------------------------------------------------------------
-
-
-def test_a_run_on_which_the_fold_breaks_is_parked_and_the_others_go_on():
-    reader = Reader()
-    reader.read(planned("r"), planned("q"))
-    outcome = reader.read(poison("r"))
-    assert isinstance(outcome, Ignored)
-    assert outcome.reason.startswith("the run is parked now: ")
-    parked = reader.ledger.parked["r"]
-    assert (parked.run_id, parked.offset) == ("r", 2)
-    assert isinstance(parked.error, TypeError)
-    assert reader.read(done("r")) == Ignored("the run is parked")
-    assert ids(reader.read(done("q"))) == ["q/b/1/step_ready"]
-
-
-def test_a_parked_run_waits_for_better_code_but_not_for_ever():
-    reader = Reader()
-    reader.pass_by(20)
-    reader.read(planned("r"), poison("r"))
-    reader.pass_by(7, ms=30_000)
-    reader.pass_by(1)
-    assert reader.ledger.restore_from() == 20
-    assert list(reader.ledger.to_carry(9)) == []
-    reader.pass_by(1)
-    assert reader.ledger.restore_from() > 20
-    assert "r" not in reader.ledger.anchors
-
-
-def test_an_end_in_the_log_frees_a_parked_run():
-    reader = Reader()
-    reader.read(planned("r"), poison("r"), end("r"))
-    assert not reader.ledger.parked
-    assert reader.read(planned("r")) == GONE
-
-
-def test_a_run_whose_snapshot_cannot_be_read_is_parked_with_its_anchor():
-    _, log = carried_run()
-    newer = log[3].model_copy(update={"state": {"version": 99}})
-    late = Reader(3, recovering=True)
-    late.read(newer)
-    assert "state version 99" in str(late.ledger.parked["r"].error)
-    assert late.ledger.anchors["r"].offset == 3
-    late.ledger.finish_recovery()
-    assert late.ledger.restore_from() == 3
