@@ -6,7 +6,7 @@ import pytest
 from support.runs import BEGIN_MS, Story, cancelled, failed, ok, progress, started, step
 
 from starlings.choreography import Change, DecisionKind, Ignored, message_for
-from starlings.choreography.fold import LONGEST_S
+from starlings.choreography.consequences import LONGEST_S
 from starlings.messages import (
     RetryPolicy,
     RunOutcome,
