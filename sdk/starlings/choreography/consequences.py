@@ -17,6 +17,7 @@ from .state import Change, Decision, DecisionKind, Run, StepState, Timer, TimerK
 from .transitions import OUT, Phase, RunEvent, RunPhase, StepEvent
 
 SETTLE_GRACE_MS = 10_000  # how long a stopping run waits for attempts that are with agents
+LONGEST_RETRY_S = 86_400.0  # a provider that asks for more is asked again after a day
 LONGEST_S = 100 * 365 * 86_400.0  # no timer runs longer, so that every due time is a sane number
 
 
@@ -119,7 +120,7 @@ def fail(folding: Folding, step: StepState, error: ErrorInfo) -> None:
     if run.phase is RunPhase.RUNNING and error.retryable and step.attempt < policy.attempts:
         run.move(step, StepEvent.FAILED_FOR_NOW)
         wait_s = min(policy.initial_s * policy.factor ** (step.attempt - 1), policy.max_s)
-        wait_s = max(wait_s, error.retry_after_s or 0)
+        wait_s = max(wait_s, min(error.retry_after_s or 0, LONGEST_RETRY_S))
         folding.arm(TimerKey(TimerKind.RETRY, step.spec.id, step.attempt), wait_s)
         return
     on_failure = run.failure_policy(step)

@@ -91,7 +91,8 @@ def normalise_plan(data: Any) -> Any:
         return data
     steps = data["steps"]
     ids = [_step_id(step, index) for index, step in enumerate(steps)]
-    return {**data, "steps": [_with_ids(step, ids, i) for i, step in enumerate(steps)]}
+    numbers = _numbers(steps, ids)
+    return {**data, "steps": [_with_ids(step, ids[i], numbers) for i, step in enumerate(steps)]}
 
 
 def _step_id(step: Any, index: int) -> Any:
@@ -101,21 +102,44 @@ def _step_id(step: Any, index: int) -> Any:
     return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
 
 
-def _with_ids(step: Any, ids: list[Any], index: int) -> Any:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _numbers(steps: list[Any], ids: list[Any]) -> dict[int, Any]:
+    """Tell what numbers among the dependencies stand for.
+
+    0-based indices; but where steps have numbers for ids and every dependency is one of those, the
+    writer meant the ids: `{"id": 1}, {"id": 2, "depends_on": [1]}`.
+    """
+    given = {s["id"] for s in steps if isinstance(s, dict) and _is_number(s.get("id"))}
+    used = {
+        d
+        for step in steps
+        if isinstance(step, dict)
+        for name in ("dependencies", "depends_on")
+        if isinstance(step.get(name), list)
+        for d in step[name]
+        if _is_number(d)
+    }
+    if given and used <= given:
+        return {number: str(number) for number in given}
+    return dict(enumerate(ids))
+
+
+def _with_ids(step: Any, ident: Any, numbers: dict[int, Any]) -> Any:
     if not isinstance(step, dict):
         return step
-    step = {**step, "id": ids[index]}
+    step = {**step, "id": ident}
     listed = step.pop("dependencies", None)
     if listed is not None and not step.get("depends_on"):
         step["depends_on"] = listed
     if isinstance(step.get("depends_on"), list):
-        step["depends_on"] = [_dependency(d, ids) for d in step["depends_on"]]
+        step["depends_on"] = [_dependency(d, numbers) for d in step["depends_on"]]
     elif step.get("depends_on", ...) is None:
         step["depends_on"] = []
     return step
 
 
-def _dependency(value: Any, ids: list[Any]) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return ids[value] if 0 <= value < len(ids) else f"#{value}"
-    return value
+def _dependency(value: Any, numbers: dict[int, Any]) -> Any:
+    return numbers.get(value, f"#{value}") if _is_number(value) else value

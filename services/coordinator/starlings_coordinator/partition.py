@@ -295,6 +295,8 @@ class Partition:
             if run_id in self._said_again:
                 continue
             received = await self._around.read_at(self.place, end.offset)
+            if received is None:  # retention took it: no later reader can see it either
+                self.ledger.repeated.pop(run_id, None)
             if received is not None and isinstance(received.message, RunDone):
                 self._said_again.add(run_id)
                 ident = message_id(run_id, RunDone.NAME)

@@ -6,7 +6,7 @@ import pytest
 from support.runs import BEGIN_MS, Story, cancelled, failed, ok, progress, started, step
 
 from starlings.choreography import Change, DecisionKind, Ignored, message_for
-from starlings.choreography.consequences import LONGEST_S
+from starlings.choreography.consequences import LONGEST_RETRY_S, LONGEST_S
 from starlings.messages import (
     RetryPolicy,
     RunOutcome,
@@ -164,5 +164,9 @@ def test_a_steps_own_timeouts_count_more_than_the_runs():
 def test_a_boundless_timeout_becomes_a_century(seconds):
     story = Story("a", timeout_s=seconds)
     assert story.timers() == {"deadline": LONGEST_S}
-    story.tell(failed("a", retryable=True, retry_after_s=seconds))
-    assert story.timers()["retry a"] == LONGEST_S
+
+
+def test_a_provider_that_asks_for_years_is_asked_again_after_a_day():
+    story = Story("a")
+    story.tell(failed("a", retryable=True, retry_after_s=1e308))
+    assert story.timers()["retry a"] == LONGEST_RETRY_S
