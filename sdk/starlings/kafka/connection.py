@@ -179,7 +179,7 @@ class Connection:
             raise ConfigError(f"topic {topic} is missing: run `starlings topics ensure`")
         if found.hidden:
             raise ConfigError(f"this Kafka user may not see {topic}: it needs the ACL DESCRIBE")
-        return found.partitions
+        return list(found.partitions)
 
     async def find_topics(self, names: Sequence[str]) -> dict[str, FoundTopic]:
         """Look topics up, creating none."""
@@ -204,6 +204,9 @@ class Connection:
         """Fetch one record; None where it is there no more."""
         async with self.reading() as consumer:
             consumer.assign([place])
+            ends = await consumer.end_offsets([place])
+            if offset >= ends[place]:
+                return None
             consumer.seek(place, offset)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RECORD_WITHIN_S):

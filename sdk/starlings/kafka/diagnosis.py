@@ -154,38 +154,54 @@ async def _look_at_login(
         offered = await probe.login_methods(address, security)
     except _FAILED as error:
         return Finding(f"{address} broke off the talk about a login: {error!r}")
+    finding = _login_wanted(address, settings, offered)
+    if finding is not None or not settings.uses_sasl:
+        return finding
+    if settings.sasl_mechanism == "OAUTHBEARER":
+        return await _look_at_token(address, settings, security)
+    return await _look_at_user(address, settings, security)
+
+
+def _login_wanted(
+    address: Address, settings: KafkaSettings, offered: list[str] | None
+) -> Finding | None:
+    """Compare the login that the settings mean with those that are taken (None: none is)."""
     encrypted = "SSL" if settings.uses_tls else "PLAINTEXT"
-    if offered is None:
-        if not settings.uses_sasl:
-            return None
+    methods = ", ".join(sorted(offered or ())) or "none"
+    if offered is None and settings.uses_sasl:
         return Finding(
             f"it is {settings.security_protocol}, but {address} takes no login; "
             f"set it to {encrypted} and unset KAFKA_SASL_…",
             "KAFKA_SECURITY_PROTOCOL",
         )
-    methods = ", ".join(sorted(offered)) or "none"
-    if not settings.uses_sasl:
+    if offered is not None and not settings.uses_sasl:
         return Finding(
             f"it is {settings.security_protocol}, but {address} wants a login ({methods}); "
             f"set it to SASL_{encrypted}, with KAFKA_SASL_… settings",
             "KAFKA_SECURITY_PROTOCOL",
         )
-    if settings.sasl_mechanism not in offered:
+    if offered is not None and settings.sasl_mechanism not in offered:
         return Finding(
             f"{address} does not take {settings.sasl_mechanism}; it takes {methods}",
             "KAFKA_SASL_MECHANISM",
         )
-    return await _look_at_token(security) or await _look_at_user(address, settings, security)
-
-
-async def _look_at_token(security: dict[str, Any]) -> Finding | None:
-    provider = security.get("sasl_oauth_token_provider")
-    if isinstance(provider, ClientCredentials):
-        try:
-            await provider.token()
-        except NoToken as error:
-            return Finding(str(error.args[0]), error.setting)
     return None
+
+
+async def _look_at_token(
+    address: Address, settings: KafkaSettings, security: dict[str, Any]
+) -> Finding | None:
+    provider: ClientCredentials = security["sasl_oauth_token_provider"]
+    try:
+        said = await probe.refusal_of_token(address, security, await provider.token())
+    except NoToken as error:
+        return Finding(str(error.args[0]), error.setting)
+    except _FAILED as error:
+        return Finding(f"{address} broke off the login: {error!r}")
+    if said is None:
+        return None
+    message = f"{address} refuses the token of client {settings.sasl_client_id!r}: {said}"
+    return Finding(f"{message}; check the client's rights and scope", "KAFKA_SASL_CLIENT_ID")
 
 
 async def _look_at_user(
@@ -198,9 +214,6 @@ async def _look_at_user(
         pass
     except _FAILED as error:
         return Finding(f"{address} broke off the login: {error!r}")
-    if settings.sasl_mechanism == "OAUTHBEARER":
-        message = f"{address} refuses the token of client {settings.sasl_client_id!r}"
-        return Finding(f"{message}; check the client's rights and scope", "KAFKA_SASL_CLIENT_ID")
     return Finding(
         f"{address} refuses the user {settings.sasl_username!r} with this password "
         f"({settings.sasl_mechanism}); check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD "

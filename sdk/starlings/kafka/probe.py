@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, create_conn
-from aiokafka.protocol.admin import SaslHandShakeRequest
+from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslHandShakeRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 PROBE_S = 5.0
@@ -91,14 +91,30 @@ async def speaks_tls(address: Address) -> bool:
 
 async def login_methods(address: Address, security: dict[str, Any]) -> list[str] | None:
     """Ask for the SASL mechanisms that are on; None where no login is wanted."""
-    protocol = security["security_protocol"].removeprefix("SASL_")
-    options = {
-        "security_protocol": "SSL" if protocol == "SSL" else "PLAINTEXT",
-        "ssl_context": security.get("ssl_context"),
-    }
-    async with connected(address, options) as connection:
+    async with connected(address, _without_login(security)) as connection:
         response = await connection.send(SaslHandShakeRequest("PLAIN"))
     return None if response.error_code == _NOT_A_SASL_LISTENER else response.enabled_mechanisms
+
+
+async def refusal_of_token(address: Address, security: dict[str, Any], token: str) -> str | None:
+    """Show a token; return what the server has against it, which the client library overlooks.
+
+    Source: RFC 7628, section 3.2.2: a server refuses by a challenge.
+    """
+    async with connected(address, _without_login(security)) as connection:
+        await connection.send(SaslHandShakeRequest("OAUTHBEARER"))
+        shown = f"n,,\x01auth=Bearer {token}\x01\x01".encode()
+        response = await connection.send(SaslAuthenticateRequest(shown))
+    said = response.error_message or (response.sasl_auth_bytes or b"").decode(errors="replace")
+    return str(said) or None
+
+
+def _without_login(security: dict[str, Any]) -> dict[str, Any]:
+    encrypted = security["security_protocol"].endswith("SSL")
+    return {
+        "security_protocol": "SSL" if encrypted else "PLAINTEXT",
+        "ssl_context": security.get("ssl_context"),
+    }
 
 
 async def brokers(address: Address, security: dict[str, Any]) -> list[Address]:
