@@ -13,9 +13,7 @@ from .service import run_agents
 def main(specs: list[str]) -> int:
     """Load agents by their names and run them; return the exit code."""
     try:
-        if not specs:
-            raise ConfigError("name an agent: python -m starlings.agents module:agent")
-        agents = [agent for spec in specs for agent in load_agents(spec)]
+        agents = [agent for spec in specs or [""] for agent in load_agents(spec)]
     except ConfigError as error:
         print(f"agent: {error}", file=sys.stderr)  # noqa: T201 - for who starts it
         return 2

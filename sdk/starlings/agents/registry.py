@@ -61,6 +61,11 @@ class Registry:
             if now - seen <= alive.interval_s * MISSED_BEATS
         ]
 
+    def gone(self, after_s: float) -> list[AgentAlive]:
+        """List the instances that ended without a word, and have not been seen for this long."""
+        now = self._monotonic()
+        return [alive for alive, seen in self._instances.values() if now - seen > after_s]
+
     def alive(self) -> set[str]:
         """Name the agents with at least one instance alive."""
         return {instance.agent for instance in self.instances()}

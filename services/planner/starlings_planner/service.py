@@ -27,6 +27,8 @@ from starlings.messages import (
     PlanRejected,
     Problem,
     RunRequested,
+    StarlingsError,
+    agent_key,
     error_info,
     message_id,
     run_id_at,
@@ -49,6 +51,8 @@ from .settings import PlannerSettings
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 0.2
+FORGET_AFTER_S = 3_600.0
+TIDY_EVERY_S = 600.0
 _RUN_ID = re.compile(ID_PATTERN)
 
 
@@ -70,7 +74,12 @@ async def serve(ctx: ServiceContext[PlannerSettings]) -> None:
         ctx.metrics.pull(Metric.RUNNING, lambda: consumer.running)
         ctx.metrics.pull(Metric.DEAD_LETTERS, lambda: service.buried)
         ctx.log.info("planning", topic=topics.requests, model=model.endpoint.description)
-        await consumer.run(ctx.stop, ctx.settings.grace_s)
+        tidying = asyncio.create_task(service.tidy())
+        try:
+            await consumer.run(ctx.stop, ctx.settings.grace_s)
+        finally:
+            tidying.cancel()
+            await asyncio.gather(tidying, return_exceptions=True)
 
 
 class PlannerService:
@@ -107,6 +116,18 @@ class PlannerService:
             agents, alive = await self._agents_for(request)
             outcome = await self._planner.plan(request, run_id=run_id, agents=agents, alive=alive)
             await self._say(outcome, received.envelope.id, trace)
+
+    async def tidy(self) -> None:
+        """Take instances out of the registry that were killed: nobody else ever would."""
+        while True:
+            for instance in self._registry.gone(FORGET_AFTER_S):
+                key = agent_key(instance.agent, instance.instance)
+                try:
+                    await self._ports.publisher.tombstone(self._ports.topics.agents, key)
+                except StarlingsError as error:
+                    log.warning("registry not tidied", error=str(error))
+                    break
+            await asyncio.sleep(TIDY_EVERY_S)
 
     async def _agents_for(self, request: RunRequested) -> tuple[dict[str, AgentDefined], set[str]]:
         """Look who is there; wait a little for agents that are just being started."""
