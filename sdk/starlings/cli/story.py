@@ -6,17 +6,26 @@ agents and models wrote is shown as text: markup and control characters in it me
 
 from __future__ import annotations
 
-import unicodedata
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from starlings.choreography import Phase, Run, StepState
-from starlings.client import RunHandle, RunView
+from starlings.choreography.context import as_text
+from starlings.client import RunView
+from starlings.kafka.codec import Received
 from starlings.messages import RunDone, RunOutcome
+
+from .printing import clean, printable
+from .times import duration_text
 
 MARKS: dict[Phase, tuple[str, str]] = {
     Phase.WAITING: ("·", "dim"),
@@ -29,58 +38,113 @@ MARKS: dict[Phase, tuple[str, str]] = {
     Phase.SKIPPED: ("»", "dim"),
     Phase.CANCELLED: ("■", "magenta"),
 }
+AT_WORK = (Phase.RELEASED, Phase.RUNNING, Phase.BACKOFF)
+OUTCOME_STYLES = {"completed": "green", "partial": "yellow", "cancelled": "magenta"}
 SHOWN_STEPS = 40
-RESULT_WIDTH = 200
+RESULT_LIMIT = 20_000
+REDRAW_EVERY_S = 0.25
+REDRAW_AT_MOST_EVERY_S = 0.04
+SHOW_ELAPSED_FROM_S = 1.0
+ROOM_BESIDE_STEPS = 4  # lines of a terminal that are not for steps
 
 
-def clean(text: object, limit: int = RESULT_WIDTH) -> str:
-    """Make foreign text safe for a terminal: one line, no control characters, bounded."""
-    joined = " ".join(str(text).split())
-    kept = "".join(c for c in joined if unicodedata.category(c)[0] != "C")
-    return kept if len(kept) <= limit else kept[: limit - 1] + "…"
+class Told(Protocol):
+    """A run that can be told: one on Kafka, or one in this process."""
+
+    run_id: str
+
+    def records(self) -> AsyncGenerator[Received]:
+        """Deliver its facts up to its end."""
+        ...
+
+
+# -- the plan ------------------------------------------------------------------------------------
 
 
 def plan_tree(run: Run) -> Tree:
     """Draw a plan: every step under the last of those it waits for."""
-    tree = Tree(Text(f"Plan  {len(run.order)} steps", style="bold"))
+    count = len(run.order)
+    tree = Tree(Text(f"Plan  {count:,} step{'s' if count != 1 else ''}", style="bold"))
     nodes: dict[str, Tree] = {}
     for step in run.order[:SHOWN_STEPS]:
         after = list(dict.fromkeys(step.spec.depends_on))
         parent = nodes.get(after[-1], tree) if after else tree
         nodes[step.spec.id] = parent.add(_plan_line(step, after))
-    if len(run.order) > SHOWN_STEPS:
-        tree.add(Text(f"and {len(run.order) - SHOWN_STEPS:,} more", style="dim"))
+    if count > SHOWN_STEPS:
+        tree.add(Text(f"and {count - SHOWN_STEPS:,} more", style="dim"))
     return tree
 
 
 def _plan_line(step: StepState, after: list[str]) -> Text:
     line = Text.assemble((step.spec.id, "bold"), "  ", (step.spec.agent, "cyan"), "  ")
-    line.append(clean(step.spec.task or step.spec.tool or step.spec.input, 100))
+    line.append(clean(_asked(step), 100))
     if len(after) > 1:
-        line.append(f"  (after {', '.join(after)})", style="dim")
+        shown = ", ".join(after[:5]) + (f" and {len(after) - 5} more" if len(after) > 5 else "")  # noqa: PLR2004
+        line.append(f"  (after {shown})", style="dim")
     return line
 
 
-def step_table(view: RunView) -> Table:
-    """Draw the steps as they stand."""
+def _asked(step: StepState) -> str:
+    if step.spec.task:
+        return step.spec.task
+    if step.spec.tool:
+        given = ", ".join(f"{k}={as_text(v)}" for k, v in (step.spec.args or {}).items())
+        return f"{step.spec.tool}({given})"
+    return as_text(step.spec.input) if step.spec.input is not None else ""
+
+
+# -- the steps -----------------------------------------------------------------------------------
+
+
+def step_table(view: RunView, rows: int = SHOWN_STEPS) -> RenderableType:
+    """Draw the steps as they stand; of many, those of most interest."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    run = view.run
-    for step in run.order[:SHOWN_STEPS] if run else []:
+    order = view.run.order if view.run else []
+    shown = order if len(order) <= rows else _of_interest(order, rows - 1)
+    for step in shown:
         table.add_row(*_step_cells(view, step))
-    return table
+    return Group(table, _counts(order)) if len(order) > len(shown) else table
+
+
+def _of_interest(order: list[StepState], rows: int) -> list[StepState]:
+    """Choose what is at work, then what failed, then what is next; show it in plan order."""
+
+    def rank(step: StepState) -> int:
+        if step.phase in AT_WORK:
+            return 0
+        return 1 if step.phase is Phase.FAILED else 3 if step.settled else 2
+
+    return sorted(sorted(order, key=rank)[: max(rows, 1)], key=lambda step: step.index)
+
+
+def _counts(order: list[StepState]) -> Text:
+    counts: dict[str, int] = {}
+    for step in order:
+        counts[step.phase.value] = counts.get(step.phase.value, 0) + 1
+    said = ", ".join(f"{count:,} {phase}" for phase, count in counts.items())
+    return Text(f"  {len(order):,} steps: {said}", style="dim")
 
 
 def _step_cells(view: RunView, step: StepState) -> tuple[Text, ...]:
     mark, style = MARKS[step.phase]
-    trace = view.traces.get(step.spec.id)
-    took = f"{trace.duration_s:.2f} s" if trace and trace.duration_s is not None else ""
     return (
         Text(f"  {mark}", style=style),
         Text(step.spec.id, style="bold"),
         Text(step.spec.agent, style="cyan"),
         Text(_told(view, step), style="red" if step.phase is Phase.FAILED else ""),
-        Text(took, style="dim"),
+        Text(_took(view, step), style="dim"),
     )
+
+
+def _took(view: RunView, step: StepState) -> str:
+    trace = view.traces.get(step.spec.id)
+    if trace is None:
+        return ""
+    if step.phase in AT_WORK:
+        elapsed_s = time.time() - (trace.since_ms or 0) / 1000
+        known = trace.since_ms is not None and elapsed_s >= SHOW_ELAPSED_FROM_S
+        return duration_text(int(elapsed_s)) if known and view.done is None else ""
+    return duration_text(trace.duration_s) if trace.duration_s is not None else ""
 
 
 def _told(view: RunView, step: StepState) -> str:
@@ -89,9 +153,11 @@ def _told(view: RunView, step: StepState) -> str:
     if step.error is not None:
         again = f" (attempt {step.attempt})" if step.phase is not Phase.FAILED else ""
         return clean(step.error.message) + again
+    if step.phase is Phase.SKIPPED and step.because:
+        return f"skipped: {step.because} failed"
     trace = view.traces.get(step.spec.id)
-    if trace is not None and trace.progress is not None:
-        return clean(trace.progress)
+    if step.phase is Phase.RUNNING and trace is not None and trace.progress is not None:
+        return clean(as_text(trace.progress))
     return step.phase.value
 
 
@@ -100,15 +166,15 @@ def step_line(view: RunView, step: StepState) -> Text:
     return Text(" ").join(cell for cell in _step_cells(view, step) if cell.plain)
 
 
+# -- the end -------------------------------------------------------------------------------------
+
+
 def result_lines(console: Console, done: RunDone) -> None:
     """Print how a run ended."""
-    style = {"completed": "green", "partial": "yellow"}.get(done.outcome.value, "red")
+    style = OUTCOME_STYLES.get(done.outcome.value, "red")
+    took = f" in {duration_text(done.duration_s)}" if done.duration_s else ""
     console.print()
-    console.print(
-        Text.assemble(
-            ("Result  ", "bold"), (done.outcome.value, style), f" in {done.duration_s:.2f} s"
-        )
-    )
+    console.print(Text.assemble(("Result  ", "bold"), (done.outcome.value, style), took))
     for problem in done.problems:
         console.print(Text(f"  - {clean(problem, 500)}", style="red"), soft_wrap=True)
     if done.error is not None and not done.problems:
@@ -116,45 +182,86 @@ def result_lines(console: Console, done: RunDone) -> None:
     if done.text:
         console.print(Text(f"  {clean(done.text, 2000)}"), soft_wrap=True)
     if done.outcome is RunOutcome.COMPLETED:
-        console.print(
-            Text.assemble("  final: ", (clean(done.output, 2000), "bold")), soft_wrap=True
-        )
+        final = shown_value(done.output)
+        gap = "\n" if "\n" in final else " "
+        console.print(Text.assemble("  final:", gap, (final, "bold")), soft_wrap=True)
 
 
-async def tell(console: Console, run: RunHandle) -> RunView:
+def shown_value(value: object) -> str:
+    """Write a step's output for people; what is very long is cut, and says so."""
+    text = printable(as_text(value)).strip("\n")
+    if len(text) <= RESULT_LIMIT:
+        return text
+    return f"{text[:RESULT_LIMIT]}…\n(cut: {len(text):,} characters)"
+
+
+# -- telling -------------------------------------------------------------------------------------
+
+
+async def tell(
+    console: Console, run: Told, view: RunView | None = None, *, with_plan: bool = True
+) -> RunView:
     """Tell a run from its plan to its end; return what was seen."""
-    view = RunView(run.run_id)
-    if not console.is_terminal:
-        return await _tell_in_lines(console, run, view)
-    with Live(console=console, auto_refresh=False, transient=False) as live:
-        async for received in run.records():
-            begun = view.run is not None
-            changed = view.add(received)
-            if not begun and view.run is not None and view.run.order:
-                live.console.print(plan_tree(view.run))
-                live.console.print()
-            if changed:
-                live.update(step_table(view), refresh=True)
+    view = view or RunView(run.run_id)
+    if console.is_terminal:
+        await _tell_live(console, run, view, with_plan=with_plan)
+    else:
+        await _tell_in_lines(console, run, view, with_plan=with_plan)
     if view.done is not None:
         result_lines(console, view.done)
     return view
 
 
-async def _tell_in_lines(console: Console, run: RunHandle, view: RunView) -> RunView:
+async def _tell_live(console: Console, run: Told, view: RunView, *, with_plan: bool) -> None:
+    drawn = 0.0
+
+    def redraw() -> None:
+        nonlocal drawn
+        drawn = time.monotonic()
+        room = max(min(SHOWN_STEPS, console.height - ROOM_BESIDE_STEPS), 3)
+        live.update(step_table(view, room) if view.run else _planning(view), refresh=True)
+
+    live = Live(_planning(view), console=console, auto_refresh=False, transient=False)
+    with live:
+        ticker = asyncio.create_task(_tick(redraw))
+        try:
+            async with contextlib.aclosing(run.records()) as records:
+                async for received in records:
+                    begun = view.run is not None
+                    changed = view.add(received)
+                    if not begun and view.run is not None and view.run.order and with_plan:
+                        live.console.print(plan_tree(view.run))
+                        live.console.print()
+                    if changed and time.monotonic() - drawn > REDRAW_AT_MOST_EVERY_S:
+                        redraw()
+        finally:
+            ticker.cancel()
+        live.update(step_table(view), refresh=True)
+
+
+def _planning(view: RunView) -> Text:
+    return Text("" if view.facts else "  planning …", style="dim")
+
+
+async def _tick(redraw: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(REDRAW_EVERY_S)
+        redraw()
+
+
+async def _tell_in_lines(console: Console, run: Told, view: RunView, *, with_plan: bool) -> None:
     phases: dict[str, Phase] = {}
-    async for received in run.records():
-        begun = view.run is not None
-        view.add(received)
-        if view.run is None:
-            continue
-        if not begun and view.run.order:
-            console.print(plan_tree(view.run))
-            console.print()
-        step_id = getattr(received.message, "step_id", None)
-        step = view.run.steps.get(step_id) if step_id else None
-        if step is not None and phases.get(step.spec.id) is not step.phase:
-            phases[step.spec.id] = step.phase
-            console.print(step_line(view, step), soft_wrap=True)
-    if view.done is not None:
-        result_lines(console, view.done)
-    return view
+    async with contextlib.aclosing(run.records()) as records:
+        async for received in records:
+            begun = view.run is not None
+            view.add(received)
+            if view.run is None:
+                continue
+            if not begun and view.run.order and with_plan:
+                console.print(plan_tree(view.run))
+                console.print()
+            step_id = getattr(received.message, "step_id", None)
+            step = view.run.steps.get(step_id) if step_id else None
+            if step is not None and phases.get(step.spec.id) is not step.phase:
+                phases[step.spec.id] = step.phase
+                console.print(step_line(view, step), soft_wrap=True)

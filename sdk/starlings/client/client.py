@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
 from typing import Any, Self
 
@@ -60,17 +61,20 @@ class RunHandle:
         self._client = client
         self._start = start  # offset in its partition from which its facts are to be found
 
-    async def facts(self) -> AsyncIterator[Message]:
+    async def facts(self) -> AsyncGenerator[Message]:
         """Deliver the run's facts from its beginning, and those to come, up to its `run_done`."""
-        async for received in self.records():
-            yield received.message
+        async with contextlib.aclosing(self.records()) as records:
+            async for received in records:
+                yield received.message
 
-    async def records(self, *, follow: bool = True) -> AsyncIterator[Received]:
+    async def records(self, *, follow: bool = True) -> AsyncGenerator[Received]:
         """Deliver the run's facts with their places; without `follow` only those that are there."""
-        async for received in self._client.read_run(self.run_id, self._start, follow=follow):
-            yield received
-            if isinstance(received.message, RunDone):
-                return
+        reading = self._client.read_run(self.run_id, self._start, follow=follow)
+        async with contextlib.aclosing(reading) as facts:
+            async for received in facts:
+                yield received
+                if isinstance(received.message, RunDone):
+                    return
 
     async def result(self, *, timeout_s: float | None = None) -> RunDone:
         """Wait for the run's end and return it.
@@ -78,8 +82,8 @@ class RunHandle:
         Raises:
             TimeoutError: the run has not ended in time; it goes on.
         """
-        async with asyncio.timeout(timeout_s):
-            async for fact in self.facts():
+        async with asyncio.timeout(timeout_s), contextlib.aclosing(self.facts()) as facts:
+            async for fact in facts:
                 if isinstance(fact, RunDone):
                     return fact
         raise RunNotFound(f"the log of run {self.run_id} ended without an end of the run")
@@ -110,8 +114,13 @@ class Client:
     """Submits and watches runs. Use it as an async context manager."""
 
     def __init__(
-        self, *, kafka: KafkaSettings | None = None, settings: ServiceSettings | None = None
+        self,
+        *,
+        kafka: KafkaSettings | None = None,
+        settings: ServiceSettings | None = None,
+        connect_within_s: float = CONNECT_WITHIN_S,
     ) -> None:
+        self._connect_within_s = connect_within_s
         self._settings = settings or load_settings(ServiceSettings)
         self.topics = self._settings.topics
         self.connection = Connection(
@@ -126,7 +135,7 @@ class Client:
         self._partitions: list[int] = []
 
     async def __aenter__(self) -> Self:
-        await self.connection.connect(wait_s=CONNECT_WITHIN_S)
+        await self.connection.connect(wait_s=self._connect_within_s)
         self._partitions = list(await self.connection.partitions(self.topics.events))
         await self._publisher.start()
         return self
@@ -155,7 +164,7 @@ class Client:
         given = RunRequested(
             request=request,
             plan=plan.model_dump(mode="json") if isinstance(plan, Plan) else plan,
-            run_id=run_id or new_run_id(),
+            run_id=run_id,
             tags=dict(tags or {}),
             max_parallel=max_parallel,
             on_failure=on_failure,
@@ -167,8 +176,10 @@ class Client:
     async def submit_request(self, request: RunRequested) -> RunHandle:
         """Ask for a run with everything that a request can say."""
         run_id = request.run_id or new_run_id()
+        # a name of the caller's own may be that of a run that has long begun, or ended
+        start = None if request.run_id else await self._end_of(run_id)
         request = request.model_copy(update={"run_id": run_id})
-        handle = RunHandle(self, run_id, start=await self._end_of(run_id))
+        handle = RunHandle(self, run_id, start=start)
         await self._publisher.publish(
             self.topics.requests,
             run_key(run_id),
@@ -198,7 +209,7 @@ class Client:
 
     async def read_run(
         self, run_id: str, start: int | None, *, follow: bool
-    ) -> AsyncIterator[Received]:
+    ) -> AsyncGenerator[Received]:
         """Read the facts of one run from its partition."""
         partition = self.partition_of(run_id)
         key = run_key(run_id)
@@ -212,9 +223,10 @@ class Client:
             to_end=not follow,
             where=lambda record: record.key == key,
         )
-        async for received in follower:
-            if isinstance(received, Received):
-                yield received
+        async with follower:
+            async for received in follower:
+                if isinstance(received, Received):
+                    yield received
 
     async def runs(self, *, since: datetime | None = None) -> list[RunSummary]:
         """List the runs that have a fact in the log since then, the newest last."""

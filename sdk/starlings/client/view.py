@@ -14,6 +14,7 @@ from starlings.messages import (
     RunSnapshot,
     StepDone,
     StepProgress,
+    StepScheduled,
     StepStarted,
 )
 
@@ -25,6 +26,7 @@ class StepTrace:
     instance: str = ""
     duration_s: float | None = None
     progress: object = None
+    since_ms: int | None = None  # when its latest attempt was released, or began
 
 
 @dataclass(slots=True)
@@ -64,7 +66,7 @@ class RunView:
         self.first = self.first or received
         self.last = received
         fact = received.message
-        self._trace(fact)
+        self._trace(fact, received.timestamp_ms)
         if isinstance(fact, RunSnapshot):
             return False
         if isinstance(fact, RunDone):
@@ -85,13 +87,15 @@ class RunView:
             self.rejected = fact
         self.run, _ = begin(fact, offset=received.origin.offset, at_ms=received.timestamp_ms)
 
-    def _trace(self, fact: Message) -> None:
-        if isinstance(fact, StepStarted | StepDone | StepProgress):
+    def _trace(self, fact: Message, at_ms: int) -> None:
+        if isinstance(fact, StepScheduled | StepStarted | StepDone | StepProgress):
             trace = self.traces.setdefault(fact.step_id, StepTrace())
             if isinstance(fact, StepProgress):
                 trace.progress = fact.progress
-            else:
+            elif not isinstance(fact, StepScheduled):
                 trace.instance = fact.instance
+            if isinstance(fact, StepScheduled | StepStarted):
+                trace.since_ms = at_ms
             if isinstance(fact, StepDone):
                 trace.duration_s = fact.duration_s
 

@@ -1,0 +1,98 @@
+"""What `--json` prints: one document per kind of thing, the same for every command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlings.choreography import StepState
+from starlings.client import RunSummary, RunView
+from starlings.kafka.codec import Received
+from starlings.messages import AgentAlive, AgentDefined, RunDone
+
+from .times import iso
+
+
+def run_document(view: RunView) -> dict[str, Any]:
+    """Everything that is known of a run."""
+    run, done, first, last = view.run, view.done, view.first, view.last
+    document: dict[str, Any] = {
+        "run_id": view.run_id,
+        "status": view.status,
+        "request": run.request if run else "",
+        "tags": run.tags if run else {},
+        "began": iso(run.began_ms) if run else None,
+        "ended": iso(last.timestamp_ms) if done and last else None,
+        "duration_s": done.duration_s if done else None,
+        "model": view.plan.model if view.plan else None,
+        "steps": [step_document(view, step) for step in run.order] if run else [],
+    }
+    if done is not None:
+        document |= end_of(done)
+    if first is not None and last is not None:
+        place = {"topic": first.origin.topic, "partition": first.origin.partition}
+        offsets = {"first_offset": first.origin.offset, "last_offset": last.origin.offset}
+        document["place"] = {**place, **offsets, "facts": view.facts}
+    return document
+
+
+def step_document(view: RunView, step: StepState) -> dict[str, Any]:
+    """One step of a run as it stands."""
+    trace = view.traces.get(step.spec.id)
+    return {
+        **step.spec.model_dump(mode="json", exclude_none=True),
+        "state": step.phase.value,
+        "attempts": step.attempt,
+        "summary": step.summary,
+        "output": step.output,
+        "error": step.error.model_dump(mode="json") if step.error else None,
+        "instance": trace.instance if trace else "",
+        "duration_s": trace.duration_s if trace else None,
+    }
+
+
+def end_of(done: RunDone) -> dict[str, Any]:
+    """How a run ended, without its steps."""
+    data: dict[str, Any] = done.model_dump(mode="json", exclude={"run_id", "steps", "duration_s"})
+    return data
+
+
+def done_document(done: RunDone) -> dict[str, Any]:
+    """A run's final result, with all steps."""
+    data: dict[str, Any] = done.model_dump(mode="json")
+    return data
+
+
+def summary_document(summary: RunSummary) -> dict[str, Any]:
+    """One line of the list of runs."""
+    ended = summary.ended_ms
+    return {
+        "run_id": summary.run_id,
+        "status": summary.status,
+        "request": summary.request,
+        "steps": summary.steps,
+        "began": iso(summary.began_ms),
+        "ended": iso(ended) if ended is not None else None,
+        "text": summary.text,
+        "tags": summary.tags,
+    }
+
+
+def fact_document(received: Received) -> dict[str, Any]:
+    """One fact with its place, for a line of `watch --json`."""
+    return {
+        "at": iso(received.timestamp_ms),
+        "partition": received.origin.partition,
+        "offset": received.origin.offset,
+        "id": received.envelope.id,
+        "type": received.message.NAME,
+        "fact": received.message.model_dump(mode="json"),
+    }
+
+
+def agent_document(definition: AgentDefined, instances: list[AgentAlive]) -> dict[str, Any]:
+    """One agent of the registry."""
+    return {
+        **definition.model_dump(mode="json"),
+        "alive": bool(instances),
+        "instances": [instance.model_dump(mode="json") for instance in instances],
+    }

@@ -1,0 +1,139 @@
+"""Planning and running in this process: no broker, nothing that survives it.
+
+The planner, the core and the agents are the very code that runs on Kafka. Where no model is
+configured, the offline rules are asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+
+from starlings.agents import Agent
+from starlings.agents.loading import builtin_agents, load_agents
+from starlings.client import RunView
+from starlings.kafka.codec import Received
+from starlings.llm import LlmSettings, ModelClient
+from starlings.messages import (
+    CancelRequested,
+    ConfigError,
+    Envelope,
+    Message,
+    Origin,
+    PlanCreated,
+    PlanRejected,
+    RunDone,
+    RunOutcome,
+    RunRequested,
+)
+from starlings.planning import Planner
+from starlings.service import load_settings
+from starlings.testing import LocalRun
+
+LOCAL = "local"
+
+
+def agents_for(specs: Sequence[str]) -> list[Agent]:
+    """Load the built-in agents and those of the given names; a name of one's own wins.
+
+    Raises:
+        ConfigError: one cannot be loaded, or there is none at all.
+    """
+    agents = {agent.name: agent for agent in builtin_agents()}
+    agents |= {agent.name: agent for spec in specs for agent in load_agents(spec)}
+    if not agents:
+        raise ConfigError(
+            "there is no agent: install starlings-agents, or name one with --agents module:agent"
+        )
+    return list(agents.values())
+
+
+async def plan_here(
+    request: RunRequested, agents: Sequence[Agent], model: ModelClient, *, run_id: str = LOCAL
+) -> PlanCreated | PlanRejected:
+    """Plan a request with agents of this process, as the planner would."""
+    known = {agent.name: agent.definition() for agent in agents}
+    return await Planner(model).plan(request, run_id=run_id, agents=known, alive=set(known))
+
+
+class LocalStory:
+    """A run in this process, to be told like any other."""
+
+    def __init__(self, request: RunRequested, agents: Sequence[Agent]) -> None:
+        self.run_id = request.run_id or LOCAL
+        self._request = request
+        self._agents = agents
+        self._facts: asyncio.Queue[Message] = asyncio.Queue()
+        self._run: LocalRun | None = None
+        self._offset = 0
+
+    async def records(self) -> AsyncGenerator[Received]:
+        """Plan and run, and deliver the facts up to the run's end."""
+        working = asyncio.create_task(self._work())
+        try:
+            while True:
+                getting = asyncio.create_task(self._facts.get())
+                await asyncio.wait({getting, working}, return_when=asyncio.FIRST_COMPLETED)
+                if not getting.done():
+                    getting.cancel()
+                    working.result()
+                    return
+                fact = getting.result()
+                yield self._received(fact)
+                if isinstance(fact, RunDone):
+                    return
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+    async def _work(self) -> None:
+        async with ModelClient(load_settings(LlmSettings)) as model:
+            outcome = await plan_here(self._request, self._agents, model, run_id=self.run_id)
+            if isinstance(outcome, PlanRejected):
+                self._facts.put_nowait(outcome)
+                self._facts.put_nowait(_rejected(outcome))
+                return
+            self._run = LocalRun(
+                outcome.plan,
+                self._agents,
+                options=outcome.options,
+                request=outcome.request,
+                run_id=self.run_id,
+                model=model,
+                on_fact=self._facts.put_nowait,
+            )
+            await self._run.run()
+
+    async def cancel(self, reason: str = "") -> None:
+        """Ask for the run to end now."""
+        if self._run is not None:
+            await self._run.cancel(CancelRequested(run_id=self.run_id, reason=reason))
+
+    def _received(self, fact: Message) -> Received:
+        self._offset += 1
+        now_ms = int(time.time() * 1000)
+        envelope = Envelope(
+            id=f"{self.run_id}/{self._offset}",
+            type=fact.CE_TYPE,
+            source="starlings/local",
+            subject=self.run_id,
+            time_ms=now_ms,
+        )
+        origin = Origin(LOCAL, 0, self._offset - 1)
+        return Received(origin, now_ms, self.run_id.encode(), envelope, fact)
+
+
+def _rejected(outcome: PlanRejected) -> RunDone:
+    return RunDone(
+        run_id=outcome.run_id, outcome=RunOutcome.REJECTED, problems=list(outcome.problems)
+    )
+
+
+async def local_view(request: RunRequested, agents: Sequence[Agent]) -> RunView:
+    """Run in silence, and return what was seen."""
+    story = LocalStory(request, agents)
+    view = RunView(story.run_id)
+    async for received in story.records():
+        view.add(received)
+    return view
