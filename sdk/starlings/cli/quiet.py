@@ -40,11 +40,11 @@ class _OneLine(logging.Handler):
 
 
 def _in_words(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> str:
-    """Put an event into words: what happened, then what with, in brackets."""
+    """Put an event into words: what happened, then what with."""
     text = str(event.pop("event", ""))
     event.pop("exc_info", None)
     said = ", ".join(f"{key} {value}" for key, value in event.items())
-    return f"{text} ({said})" if said else text
+    return f"{text}: {said}" if said else text
 
 
 def quiet_logging() -> None:

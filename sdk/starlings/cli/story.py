@@ -187,12 +187,12 @@ def result_lines(console: Console, done: RunDone) -> None:
         console.print(Text.assemble("  final:", gap, (final, "bold")), soft_wrap=True)
 
 
-def shown_value(value: object) -> str:
-    """Write a step's output for people; what is very long is cut, and says so."""
+def shown_value(value: object, limit: int | None = RESULT_LIMIT) -> str:
+    """Write a step's output for people; what is longer than the limit is cut, and says so."""
     text = printable(as_text(value)).strip("\n")
-    if len(text) <= RESULT_LIMIT:
+    if limit is None or len(text) <= limit:
         return text
-    return f"{text[:RESULT_LIMIT]}…\n(cut: {len(text):,} characters)"
+    return f"{text[:limit]}…\n(cut: {len(text):,} characters; `starlings output` prints all)"
 
 
 # -- telling -------------------------------------------------------------------------------------

@@ -228,6 +228,22 @@ class Client:
                 if isinstance(received, Received):
                     yield received
 
+    async def was_requested(self, run_id: str) -> bool:
+        """Tell whether somebody has asked for a run of this id, planned or not."""
+        key = run_key(run_id)
+        follower = Follower(
+            self.connection,
+            self.codec,
+            self.topics.requests,
+            from_start=True,
+            to_end=True,
+            where=lambda record: record.key == key,
+        )
+        async with follower:
+            async for _ in follower:
+                return True
+        return False
+
     async def runs(self, *, since: datetime | None = None) -> list[RunSummary]:
         """List the runs that have a fact in the log since then, the newest last."""
         offsets = await self._offsets_at(since) if since else None

@@ -1,0 +1,59 @@
+"""One run on a page, for `starlings show`."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from starlings.client import RunView
+
+from .printing import clean
+from .story import OUTCOME_STYLES, plan_tree, result_lines, step_table
+from .times import duration_text, moment_text
+
+REQUEST_LIMIT = 2_000
+
+
+def print_run(console: Console, view: RunView) -> None:
+    """Print all that is known of a run."""
+    _print_head(console, view)
+    if view.run is not None and view.run.order:
+        console.print()
+        console.print(plan_tree(view.run))
+        console.print()
+        console.print(step_table(view))
+    if view.done is not None:
+        result_lines(console, view.done)
+    _print_place(console, view)
+
+
+def _print_head(console: Console, view: RunView) -> None:
+    status = Text(view.status, style=OUTCOME_STYLES.get(view.status, "yellow"))
+    _print_field(console, "Run", Text(view.run_id))
+    _print_field(console, "Status", status)
+    run = view.run
+    if run is None:
+        return
+    if run.request:
+        _print_field(console, "Request", Text(clean(run.request, REQUEST_LIMIT)))
+    took = f", took {duration_text(view.done.duration_s)}" if view.done else ""
+    _print_field(console, "Began", Text(f"{moment_text(run.began_ms)}{took}"))
+    if run.tags:
+        tags = ", ".join(f"{key}={value}" for key, value in run.tags.items())
+        _print_field(console, "Tags", Text(clean(tags, REQUEST_LIMIT)))
+    if view.plan is not None and view.plan.model:
+        _print_field(console, "Planned", Text(f"by {clean(view.plan.model)}"))
+
+
+def _print_place(console: Console, view: RunView) -> None:
+    first, last = view.first, view.last
+    if first is None or last is None:
+        return
+    origin, until = first.origin, last.origin.offset
+    console.print()
+    place = f"{origin.topic}, partition {origin.partition}, offsets {origin.offset} to {until}"
+    _print_field(console, "Kafka", Text(f"{view.facts} facts in {place}", style="dim"))
+
+
+def _print_field(console: Console, label: str, text: Text) -> None:
+    console.print(Text(f"{label:<9}", style="bold") + text, soft_wrap=True)
