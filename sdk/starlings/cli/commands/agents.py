@@ -1,0 +1,148 @@
+"""`starlings agents` and `starlings agent run`: who is there, and running one."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from starlings.cli.exits import EPILOG
+from starlings.cli.guard import command, complain
+from starlings.cli.options import Json
+
+if TYPE_CHECKING:
+    from starlings.agents.registry import Registry
+    from starlings.messages import AgentAlive, AgentDefined
+
+PANEL = "Agents"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "agents", rich_help_panel=PANEL)(agents)
+    agent = typer.Typer(help="Run an agent.", no_args_is_help=True, epilog=EPILOG)
+    agent.callback()(_alone)
+    command(agent, "run")(run)
+    app.add_typer(agent, name="agent", rich_help_panel=PANEL)
+
+
+def _alone() -> None:
+    """Run an agent."""
+
+
+async def agents(
+    name: Annotated[str | None, typer.Argument(help="Show all of this one.")] = None,
+    *,
+    json: Json = False,
+) -> int:
+    """List the agents that are known, and how many instances of each are alive."""
+    from starlings.cli.documents import agent_document  # noqa: PLC0415 - `--help` stays fast
+    from starlings.cli.printing import print_json  # noqa: PLC0415
+    from starlings.cli.reach import client  # noqa: PLC0415
+    from starlings.messages import ConfigError  # noqa: PLC0415
+
+    async with client() as kafka:
+        registry = await kafka.registry()
+    if name is not None and name not in registry.agents:
+        known = ", ".join(sorted(registry.agents)) or "none"
+        raise ConfigError(f"no agent {name!r} is known; there are: {known}")
+    names = [name] if name else sorted(registry.agents)
+    if json:
+        print_json([agent_document(registry.agents[n], _instances(registry, n)) for n in names])
+    elif name:
+        _print_agent(registry.agents[name], _instances(registry, name))
+    elif names:
+        _print_agents(registry, names)
+    else:
+        complain("no agent is known yet; start one: starlings agent run module:agent")
+    return 0
+
+
+def _instances(registry: Registry, name: str) -> list[AgentAlive]:
+    found = [instance for instance in registry.instances() if instance.agent == name]
+    return sorted(found, key=lambda instance: instance.instance)
+
+
+def _print_agents(registry: Registry, names: list[str]) -> None:
+    from rich.text import Text  # noqa: PLC0415 - `--help` stays fast
+
+    from starlings.cli.printing import clean, console, plain_table  # noqa: PLC0415
+
+    table = plain_table("agent", "alive", "at work", "tools", "what it can do")
+    for name in names:
+        definition, instances = registry.agents[name], _instances(registry, name)
+        running = sum(instance.running for instance in instances)
+        room = sum(instance.concurrency for instance in instances)
+        tools = len(definition.tools)
+        table.add_row(
+            Text(name, style="cyan"),
+            Text(str(len(instances)), style="green" if instances else "red"),
+            f"{running} of {room}" if instances else "",
+            str(tools) if tools else "step",
+            Text(clean(definition.description)),
+        )
+    console().print(table)
+
+
+def _print_agent(definition: AgentDefined, instances: list[AgentAlive]) -> None:
+    from rich.text import Text  # noqa: PLC0415 - `--help` stays fast
+
+    from starlings.cli.printing import clean, console, plain_table  # noqa: PLC0415
+
+    out = console()
+    out.print(Text.assemble((definition.agent, "bold cyan"), f"  version {definition.version}"))
+    out.print(Text(clean(definition.description, 2_000)))
+    out.print(Text(_how_many(definition, instances), style="green" if instances else "red"))
+    for instance in instances:
+        busy = f"{instance.running} of {instance.concurrency} at work"
+        out.print(Text(f"  {clean(instance.instance)}  {busy}"))
+    if definition.tools:
+        out.print()
+        table = plain_table("tool", "what it does")
+        for tool in definition.tools:
+            names = ", ".join(tool.parameters.get("properties", {}))
+            table.add_row(Text(clean(f"{tool.name}({names})")), Text(clean(tool.description)))
+        out.print(table)
+
+
+def _how_many(definition: AgentDefined, instances: list[AgentAlive]) -> str:
+    if instances:
+        return f"{len(instances)} alive"
+    rest = "; it scales from zero" if definition.scales_from_zero else ""
+    return f"none alive{rest}"
+
+
+def run(
+    agent: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="AGENT...",
+            help="module:agent, folder/file.py:agent, or the name of a built-in one.",
+        ),
+    ],
+    *,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Steps at once.")] = None,
+    ensure_topics: Annotated[
+        bool, typer.Option("--ensure-topics", help="Create the agent's topics where missing.")
+    ] = False,
+) -> int:
+    """Run agents as a service until SIGTERM or Ctrl-C.
+
+    Settings come from the environment: KAFKA_…, STARLINGS_…, OPENAI_….
+    """
+    from starlings.agents.loading import load_agents  # noqa: PLC0415 - `--help` stays fast
+    from starlings.agents.service import run_agents  # noqa: PLC0415
+    from starlings.cli.reach import use_local_broker  # noqa: PLC0415
+    from starlings.cli.system import builtin_programs  # noqa: PLC0415
+
+    builtin = {program.agent.name: program.agent for program in builtin_programs(agent)}
+    loaded = [
+        a for spec in agent for a in ([builtin[spec]] if spec in builtin else load_agents(spec))
+    ]
+    use_local_broker()
+    if concurrency is not None:
+        os.environ["STARLINGS_CONCURRENCY"] = str(concurrency)
+    if ensure_topics:
+        os.environ["STARLINGS_ENSURE_TOPICS"] = "true"
+    return run_agents(loaded)

@@ -1,0 +1,104 @@
+"""Which topics an installation has and needs, as far as this command line can know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from starlings.agents.registry_view import registry_view
+from starlings.blobs import BlobStore
+from starlings.kafka.codec import Codec
+from starlings.kafka.connection import Connection
+from starlings.messages import Topics, TopicSpec
+from starlings.service import ServiceSettings, load_settings
+
+from .reach import CONNECT_WITHIN_S, connection
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Topics that have to be there, and the Kafka on which."""
+
+    connection: Connection
+    topics: Topics
+    specs: list[TopicSpec]
+
+
+@dataclass(frozen=True)
+class TopicEntry:
+    """A topic that is there."""
+
+    name: str
+    partitions: int
+    records: int
+    description: str
+
+    def document(self) -> dict[str, Any]:
+        """Write it for `--json`."""
+        return {
+            "topic": self.name,
+            "partitions": self.partitions,
+            "records": self.records,
+            "description": self.description,
+        }
+
+
+async def wanted_topics(
+    names: Sequence[str], *, builtin: bool = False, partitions: int | None = None
+) -> Wanted:
+    """Collect the topics of the core, of agents in the registry, and of those that are named.
+
+    Raises:
+        ConfigError: Kafka cannot be reached, or an agent's name could be none.
+    """
+    settings = load_settings(ServiceSettings)
+    kafka = connection()
+    await kafka.connect(CONNECT_WITHIN_S)
+    agents = {*names, *await _registered(kafka, settings)}
+    if builtin:
+        from starlings.agents.loading import builtin_agents  # noqa: PLC0415 - slow to load
+
+        agents |= {agent.name for agent in builtin_agents()}
+    topics = settings.topics
+    specs = topics.core_specs(partitions=partitions or settings.partitions)
+    more = {"partitions": partitions} if partitions else {}
+    specs += [spec for agent in sorted(agents) for spec in topics.agent_specs(agent, **more)]
+    return Wanted(kafka, topics, specs)
+
+
+async def _registered(kafka: Connection, settings: ServiceSettings) -> set[str]:
+    topics = settings.topics
+    if topics.agents not in await kafka.topic_names():
+        return set()
+    codec = Codec(source="starlings/cli", blobs=BlobStore(settings.blobs_url))
+    async with registry_view(kafka, codec, topics) as registry:
+        return set(registry.agents)
+
+
+async def list_topics(wanted: Wanted) -> list[TopicEntry]:
+    """List the topics under the prefix, with the number of records that lie there."""
+    prefix = wanted.topics.prefix
+    names = sorted(n for n in await wanted.connection.topic_names() if n.startswith(prefix))
+    found = await wanted.connection.find_topics(names)
+    places = [TopicPartition(name, p) for name in names for p in found[name].partitions]
+    async with wanted.connection.reading() as consumer:
+        ends = await consumer.end_offsets(places) if places else {}
+        begins = await consumer.beginning_offsets(places) if places else {}
+    described = {spec.name: spec.description for spec in wanted.specs}
+    return [
+        TopicEntry(
+            name,
+            len(found[name].partitions),
+            sum(ends[place] - begins[place] for place in places if place.topic == name),
+            described.get(name) or _work(wanted.topics, name),
+        )
+        for name in names
+    ]
+
+
+def _work(topics: Topics, name: str) -> str:
+    agent = topics.agent_of(name)
+    return f"work for the agent {agent}, which is not registered" if agent else ""
