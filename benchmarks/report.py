@@ -199,7 +199,12 @@ def render(report: Report) -> str:
     if report.costs:
         cost_rows = [("process", "CPU-s per 1,000 steps", "of one core", "RSS")]
         cost_rows += [
-            (name, f"{c.cpu_s_per_1000:.2f}", f"{c.share:.0%}", f"{c.rss_mib:.0f} MiB")
+            (
+                name,
+                f"{c.cpu_s_per_1000:.2f}",
+                f"{c.share:.0%}",
+                f"{c.rss_mib:.0f} MiB" if c.rss_mib else "",
+            )
             for name, c in report.costs.items()
         ]
         text += "\n\n" + _table(cost_rows)

@@ -12,9 +12,10 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 
-import httpx
 import psutil
 
 from starlings.broker import LocalBroker
@@ -28,6 +29,7 @@ PARTITIONS = 4
 READY_WITHIN_S = 90.0
 STOP_WITHIN_S = 30.0
 ASK_EVERY_S = 0.01
+ASK_WITHIN_S = 5.0
 
 
 class NotAloneError(RuntimeError):
@@ -80,16 +82,21 @@ class Child:
 
     async def ready(self, wait_s: float = READY_WITHIN_S) -> float:
         """Wait until it says that it is ready; give the seconds since its start."""
-        async with httpx.AsyncClient() as client:
-            while time.perf_counter() - self.started < wait_s:
-                if self.process.poll() is not None:
-                    break
-                with suppress(httpx.TransportError):
-                    answer = await client.get(f"http://127.0.0.1:{self.health_port}/readyz")
-                    if answer.is_success:
-                        return time.perf_counter() - self.started
-                await asyncio.sleep(ASK_EVERY_S)
+        while time.perf_counter() - self.started < wait_s and self.process.poll() is None:
+            if await asyncio.to_thread(self._is_ready):
+                return time.perf_counter() - self.started
+            await asyncio.sleep(ASK_EVERY_S)
         raise ChildFailedError(f"the {self.role} is not ready; its last lines:\n{self.tail()}")
+
+    def _is_ready(self) -> bool:
+        asking = HTTPConnection("127.0.0.1", self.health_port, timeout=ASK_WITHIN_S)
+        try:
+            asking.request("GET", "/readyz")
+            return asking.getresponse().status == HTTPStatus.OK
+        except OSError:
+            return False
+        finally:
+            asking.close()
 
     def tail(self) -> str:
         """Give the last lines that it logged."""
@@ -187,11 +194,14 @@ class Usage:
 
 
 def usage(processes: dict[str, int]) -> dict[str, Usage]:
-    """Take the figures of processes, by name and id."""
+    """Take the figures of processes, by name and id, and of what else the machine did."""
     taken = {}
     for name, pid in processes.items():
         process = psutil.Process(pid)
         times = process.cpu_times()
         rss_mib = process.memory_info().rss / 2**20
         taken[name] = Usage(times.user + times.system, rss_mib)
-    return taken
+    machine = psutil.cpu_times()
+    idle_s = machine.idle + getattr(machine, "iowait", 0.0)
+    others_s = sum(machine[:8]) - idle_s - sum(one.cpu_s for one in taken.values())
+    return {**taken, "(others)": Usage(others_s, 0.0), "(idle)": Usage(idle_s, 0.0)}
