@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 Run = Callable[[Running], Coroutine[Any, Any, None]]
 
+STARTS_PER_TURN = 32  # what these publish goes out, and is acknowledged, while the next ones run
+
 
 class Pool:
     """Partitions that are ours, and what is at work of them."""
@@ -42,6 +44,7 @@ class Pool:
         self._counters = counters
         self._turns: deque[Partition] = deque()
         self._in_turn: set[TopicPartition] = set()
+        self._started = 0  # in this turn of the event loop
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -88,9 +91,12 @@ class Pool:
             self._turns.append(partition)
 
     def fill(self) -> None:
-        """Start queued records, partition by partition, as long as there is room."""
+        """Start queued records, partition by partition, as long as there is room.
+
+        A few at a turn of the event loop; the turns after it go on by themselves.
+        """
         turns, running = self._turns, self.running
-        while turns and len(running) < self._concurrency:
+        while turns and len(running) < self._concurrency and self._started < STARTS_PER_TURN:
             partition = turns[0]
             record = partition.next_record()
             if record is None:
@@ -119,8 +125,16 @@ class Pool:
         running = Running(record, partition)
         self.running[partition.tp, record.offset] = running
         self._idle.clear()
-        running.task = asyncio.get_running_loop().create_task(self._run(running))
+        loop = asyncio.get_running_loop()
+        if not self._started:
+            loop.call_soon(self._next_turn)
+        self._started += 1
+        running.task = loop.create_task(self._run(running))
         running.task.add_done_callback(partial(self._ended, running))
+
+    def _next_turn(self) -> None:
+        self._started = 0
+        self.fill()
 
     def _ended(self, running: Running, task: asyncio.Task[None]) -> None:
         record = running.record
