@@ -7,6 +7,7 @@ A crash between any two of them repeats a decision under the same id, which its 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -55,6 +56,7 @@ from .timers import TimerQueue
 log = structlog.get_logger()
 
 CARRY_PER_ROUND = 50
+READ_PER_TURN = 64
 _CONFIRMING = {model.CE_TYPE: model.NAME for model in (StepScheduled, StepSkipped, StopAnnounced)}
 
 Bury = Callable[[ConsumerRecord, ErrorInfo], Awaitable[None]]
@@ -137,8 +139,16 @@ class Partition:
 
     # -- reading -------------------------------------------------------------------------------
 
-    async def read(self, records: Iterable[ConsumerRecord]) -> None:
-        """Fold records in order and publish what they newly require."""
+    async def read(self, records: Sequence[ConsumerRecord]) -> None:
+        """Fold records in order and publish what they newly require.
+
+        A few at a turn of the event loop: what they require goes out while the next are folded.
+        """
+        for first in range(0, len(records), READ_PER_TURN):
+            await self._read_some(records[first : first + READ_PER_TURN])
+            await asyncio.sleep(0)
+
+    async def _read_some(self, records: Iterable[ConsumerRecord]) -> None:
         parcels: list[Parcel] = []
         for record in records:
             run_id, change, cause = await self._read(record)
