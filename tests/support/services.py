@@ -8,8 +8,9 @@
         services.start("coordinator")           # again, or a second one: it is "coordinator-2" then
 
 A program is `coordinator`, `planner`, the name of a built-in agent, or an agent of the test's own
-as `module:agent` or `folder/file.py:agent`. What was started is ended by its process id, also where
-the test fails; the end of its log is told where it did not become ready.
+as `module:agent` or `folder/file.py:agent` (`folder/file.py`: all that it holds, in one process).
+What was started is ended by its process id, also where the test fails; the end of its log is told
+where it did not become ready.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class Started:
 class Services:
     """Starts services, kills and stops them."""
 
-    def __init__(self, bootstrap: str, topics: Topics, folder: Path) -> None:
-        self.bootstrap = bootstrap
+    def __init__(self, kafka: Mapping[str, str], topics: Topics, folder: Path) -> None:
+        self.kafka = dict(kafka)
         self.topics = topics
         self.folder = folder
         self.blobs_url = (folder / "blobs").as_uri()
@@ -62,7 +63,7 @@ class Services:
         #: What every process is told, a command line that a test runs too.
         self.env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(_NOT_INHERITED)},
-            "KAFKA_BOOTSTRAP": bootstrap,
+            **self.kafka,
             "STARLINGS_TOPIC_PREFIX": topics.prefix,
             "STARLINGS_PARTITIONS": str(PARTITIONS),
             "STARLINGS_BLOBS_URL": self.blobs_url,
@@ -71,14 +72,18 @@ class Services:
 
     def start(self, *programs: str, env: Mapping[str, str] | None = None) -> list[str]:
         """Start programs side by side and wait until all are ready; return their names."""
-        names = [self._spawn(program, env or {}) for program in programs]
+        names = [self.spawn(program, env=env) for program in programs]
+        self.wait_ready(*names)
+        return names
+
+    def wait_ready(self, *names: str) -> None:
+        """Wait until processes say that they are ready."""
         for name in names:
             wait_until_sync(
                 lambda name=name: self._is_ready(name),
                 timeout_s=READY_WITHIN_S,
                 message=f"{name} is ready; see {self.running[name].log}",
             )
-        return names
 
     def kill(self, name: str) -> None:
         """End a process as a crash would."""
@@ -88,36 +93,51 @@ class Services:
         """Ask a process to stop, and return its exit code."""
         return self._end(name, signal.SIGTERM)
 
-    def stop_all(self) -> None:
+    def wait_end(self, name: str) -> int:
+        """Wait until a process ends by itself, and return its exit code."""
+        return self._wait(self.running.pop(name).process)
+
+    def stop_all(self) -> dict[str, int]:
         """End everything that was started: asked first, killed where that does not help."""
         for started in self.running.values():
-            with contextlib.suppress(ProcessLookupError):
-                started.process.terminate()
-        for name in list(self.running):
-            self._end(name, signal.SIGTERM)
+            started.process.terminate()  # a second signal would end it at once
+        return {name: self.wait_end(name) for name in list(self.running)}
 
     def pid(self, name: str) -> int:
         """Tell a process's id."""
         return self.running[name].process.pid
 
+    def log(self, name: str) -> str:
+        """Read a process's log, also after its end."""
+        return self._log_file(name).read_text(encoding="utf-8", errors="replace")
+
     def tail(self, name: str) -> str:
         """Read the end of a process's log."""
-        text = self.running[name].log.read_text(encoding="utf-8", errors="replace")
-        return "\n".join(text.splitlines()[-TAIL_LINES:])
+        return "\n".join(self.log(name).splitlines()[-TAIL_LINES:])
+
+    def kafka_settings(self) -> KafkaSettings:
+        """Read how to connect from what the processes are told, not from our own environment."""
+        given = {name.removeprefix("KAFKA_").lower(): v for name, v in self.kafka.items()}
+        return KafkaSettings(**given)
+
+    def connection(self) -> Connection:
+        """Make a connection of this installation."""
+        return Connection(self.kafka_settings(), client_id="test")
 
     def client(self) -> Client:
         """Make a client of this installation."""
         settings = ServiceSettings(topic_prefix=self.topics.prefix, blobs_url=self.blobs_url)
-        return Client(kafka=KafkaSettings(bootstrap=self.bootstrap), settings=settings)
+        return Client(kafka=self.kafka_settings(), settings=settings)
 
-    def _spawn(self, program: str, env: Mapping[str, str]) -> str:
+    def spawn(self, program: str, *, env: Mapping[str, str] | None = None) -> str:
+        """Start a program without waiting for it; return its name."""
         name = self._free_name(program)
         port = free_port()
-        log = self.folder / f"{name.replace('/', '_').replace(':', '_')}.log"
+        log = self._log_file(name)
         with log.open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", *_module(program)],
-                env={**self.env, **env, "STARLINGS_HEALTH_PORT": str(port)},
+                env={**self.env, **(env or {}), "STARLINGS_HEALTH_PORT": str(port)},
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -126,6 +146,9 @@ class Services:
             )
         self.running[name] = Started(process, log, port)
         return name
+
+    def _log_file(self, name: str) -> Path:
+        return self.folder / f"{name.replace('/', '_').replace(':', '_')[-100:]}.log"
 
     def _free_name(self, program: str) -> str:
         name, number = program, 1
@@ -151,6 +174,9 @@ class Services:
     def _end(self, name: str, number: signal.Signals) -> int:
         process = self.running.pop(name).process
         process.send_signal(number)
+        return self._wait(process)
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> int:
         try:
             return process.wait(STOP_WITHIN_S)
         except subprocess.TimeoutExpired:
@@ -161,20 +187,25 @@ class Services:
 def _module(program: str) -> list[str]:
     if program in ("coordinator", "planner"):
         return [f"starlings_{program}"]
-    if ":" in program:
+    if ":" in program or program.endswith(".py"):
         return ["starlings.agents", program]
     return ["starlings_agents", program]
 
 
 @contextlib.asynccontextmanager
 async def running_services(
-    bootstrap: str, topics: Topics, folder: Path
+    kafka: str | Mapping[str, str], topics: Topics, folder: Path
 ) -> AsyncGenerator[Services]:
-    """Have the core topics and a starter of services; all is stopped at the end of the block."""
-    services = Services(bootstrap, topics, folder)
+    """Have the core topics and a starter of services; all is stopped at the end of the block.
+
+    `kafka` is an address, or the KAFKA_ variables with which to connect.
+    """
+    services = Services(
+        {"KAFKA_BOOTSTRAP": kafka} if isinstance(kafka, str) else kafka, topics, folder
+    )
     services.env["STARLINGS_ENSURE_TOPICS"] = "true"  # agents bring their own topic
-    connection = Connection(KafkaSettings(bootstrap=bootstrap), client_id="test")
-    await ensure_topics(connection, topics.core_specs(partitions=PARTITIONS), replication=1)
+    specs = topics.core_specs(partitions=PARTITIONS)
+    await ensure_topics(services.connection(), specs, replication=1)
     try:
         yield services
     finally:

@@ -69,11 +69,14 @@ def reported(fact: StepDone) -> ErrorInfo:
     )
 
 
-DEADLINE_EXCEEDED = ErrorInfo(code="deadline_exceeded", message="the run took longer than it may")
+DEADLINE_EXCEEDED = ErrorInfo(
+    code="deadline_exceeded",
+    message="the run was not done by its deadline, or within its timeout_s; give it more time",
+)
 _TIMEOUTS = {
-    TimerKind.QUEUE: ("queue_timeout", "no agent started the step in time"),
-    TimerKind.RUN: ("run_timeout", "the agent did not finish the step in time"),
-    TimerKind.HEARTBEAT: ("heartbeat_timeout", "the agent gave no sign of life in time"),
+    TimerKind.QUEUE: "no instance of the agent started the step",
+    TimerKind.RUN: "the agent did not finish the step",
+    TimerKind.HEARTBEAT: "the agent gave no sign of life",
 }
 
 
@@ -105,11 +108,20 @@ def step_timer(folding: Folding, kind: TimerKind, step: StepState) -> None:
     if kind is TimerKind.RETRY:
         folding.run.move(step, StepEvent.RETRY_DUE)
         return
-    code, message = _TIMEOUTS[kind]
     confirm_release(folding.run, step)
     folding.disarm(step)
     _stop(folding, step)
-    fail(folding, step, ErrorInfo(code=code, message=message, retryable=True))
+    fail(folding, step, _timeout(folding.run, step, kind))
+
+
+def _timeout(run: Run, step: StepState, kind: TimerKind) -> ErrorInfo:
+    setting = f"{kind.value}_s"
+    limit_s = getattr(run.timeouts(step), setting) or 0
+    return ErrorInfo(
+        code=f"{kind.value}_timeout",
+        message=f"{_TIMEOUTS[kind]} within {limit_s:g} s (timeouts.{setting})",
+        retryable=True,
+    )
 
 
 def fail(folding: Folding, step: StepState, error: ErrorInfo) -> None:

@@ -1,0 +1,136 @@
+"""Agents that give trouble, to be run as processes by tests: slow ones and bad ones.
+
+`slow` leaves a line in `effects.txt` in its working directory for each thing that it does, and can
+be made to wait for a file. `odd` has tools that do what tools should not; `bulky` returns much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import threading
+from typing import Any
+
+from pydantic import BaseModel
+
+from starlings import Agent, StepContext, StepFailed, TransientError
+
+EFFECTS = "effects.txt"
+POLL_S = 0.01
+
+
+class Slow(BaseModel):
+    """What a slow step is told."""
+
+    gate: str | None = None  # waits until this file is there
+    pause_s: float = 0.0
+    returns: Any = None
+
+
+slow = Agent("slow", description="Takes its time", concurrency=4)
+
+
+@slow.step
+async def work(told: Slow, ctx: StepContext) -> Any:
+    note("began", ctx)
+    try:
+        await asyncio.sleep(told.pause_s)
+        await at(told.gate)
+    except asyncio.CancelledError:
+        note("cancelled", ctx)
+        raise
+    note("did", ctx)
+    return ctx.step_id if told.returns is None else told.returns
+
+
+async def at(gate: str | None) -> None:
+    """Wait until a file is there; a look at a file is short enough for the loop."""
+    while gate is not None and not os.path.exists(gate):  # noqa: ASYNC110, ASYNC240, PTH110
+        await asyncio.sleep(POLL_S)
+
+
+def note(what: str, ctx: StepContext) -> None:
+    """Leave a line: one write, so that lines of several processes stay whole."""
+    line = f"{what} {ctx.run_id} {ctx.step_id} {ctx.attempt} {os.getpid()}\n"
+    descriptor = os.open(EFFECTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
+
+
+odd = Agent("odd", description="Does what tools should not do")
+
+
+@odd.tool
+def raises(text: str) -> str:
+    """Raises an error that nobody expects."""
+    raise LookupError(f"no shelf for {text!r}")
+
+
+@odd.tool
+def refuses(text: str) -> str:
+    """Says in so many words that it cannot be done."""
+    raise StepFailed(f"{text} is sold out", code="sold_out")
+
+
+@odd.tool
+def comes_round(ctx: StepContext) -> int:
+    """Works at the third attempt."""
+    if ctx.attempt < 3:
+        raise TransientError("the warehouse is closed", code="closed", retry_after_s=0.05)
+    return ctx.attempt
+
+
+@odd.tool
+async def hangs() -> int:
+    """Never returns."""
+    await asyncio.Event().wait()
+    return 1
+
+
+@odd.tool
+def blocks() -> int:
+    """Never returns either, and holds a thread."""
+    threading.Event().wait()
+    return 1
+
+
+@odd.tool
+def wrong_type() -> int:
+    """Promises a number."""
+    return "many"  # type: ignore[return-value]
+
+
+@odd.tool
+def unserialisable() -> Any:
+    """Returns what JSON has no word for."""
+    return {"lock": threading.Lock()}
+
+
+@odd.tool
+def not_a_number() -> Any:
+    """Returns a NaN, well hidden."""
+    return {"rows": [1.0, math.nan]}
+
+
+@odd.tool
+def fine() -> str:
+    """Works."""
+    return "fine"
+
+
+bulky = Agent("bulky", description="Returns and takes large texts")
+
+
+@bulky.tool
+def large(megabytes: int) -> str:
+    """Returns a text of so many millions of letters."""
+    return "abcdefghij" * (100_000 * megabytes)
+
+
+@bulky.tool
+def measure(text: str) -> int:
+    """Counts letters."""
+    return len(text)
