@@ -12,7 +12,7 @@ STOCK = {"feather": 12, "worm": 3}
 @shop.tool
 def order(item: str, count: int = 1) -> str:
     """Orders an item."""
-    return f"{count} × {item} ordered"
+    return f"{count} x {item} ordered"
 
 
 @shop.tool
