@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import structlog
-from starlings.kafka.publisher import Publisher
 
 from starlings.choreography import Decision, DecisionKind, Run, confirmation_for, message_for
+from starlings.kafka.publisher import Publisher
 from starlings.messages import (
     ErrorInfo,
     Message,

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
-from starlings.kafka.codec import Codec, Received
 
 from starlings.choreography import (
     CarryPolicy,
@@ -29,6 +28,7 @@ from starlings.choreography import (
     confirmed_decision,
     obligations,
 )
+from starlings.kafka.codec import Codec, Received
 from starlings.messages import (
     ErrorInfo,
     InvariantBroken,
