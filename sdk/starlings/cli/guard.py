@@ -85,7 +85,8 @@ def _say_error(error: Exception, *, verbose: bool) -> int:
         traceback.print_exception(error)
     if isinstance(error, StarlingsError):
         complain(str(error))
-        return Exit.WRONG if isinstance(error, ConfigError) else Exit.FAILED
+        wrong = isinstance(error, ConfigError) or error.code == "run_not_found"
+        return Exit.WRONG if wrong else Exit.FAILED
     said = f"{type(error).__name__}: {error}".rstrip(": ")
     complain(f"{said} (--verbose shows where)")
     return Exit.BROKEN

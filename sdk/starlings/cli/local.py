@@ -15,6 +15,7 @@ from starlings.agents.loading import builtin_agents, load_agents
 from starlings.client import RunView
 from starlings.kafka.codec import Received
 from starlings.llm import LlmSettings, ModelClient
+from starlings.llm.endpoint import configured_endpoint
 from starlings.messages import (
     CancelRequested,
     ConfigError,
@@ -30,6 +31,8 @@ from starlings.messages import (
 from starlings.planning import Planner
 from starlings.service import load_settings
 from starlings.testing import LocalRun
+
+from .guard import complain
 
 LOCAL = "local"
 
@@ -47,6 +50,15 @@ def agents_for(specs: Sequence[str]) -> list[Agent]:
             "there is no agent: install starlings-agents, or name one with --agents module:agent"
         )
     return list(agents.values())
+
+
+def announce_model() -> None:
+    """Say so where no model is configured, and rules answer instead."""
+    if configured_endpoint(load_settings(LlmSettings)) is None:
+        complain(
+            "no model is configured (OPENAI_API_KEY or OPENAI_BASE_URL): the offline rules answer, "
+            "which know sums, texts and weather"
+        )
 
 
 async def plan_here(

@@ -10,14 +10,18 @@ import json
 import re
 import sys
 import unicodedata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
 LINE_LIMIT = 200
 PIPE_WIDTH = 200
+GAP = "  "
+ROOM_FOR_LAST = 16
 _STEERING = re.compile(
     "[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
@@ -67,11 +71,55 @@ def write(document: str) -> None:
     sys.stdout.flush()
 
 
-def plain_table(*columns: str) -> Table:
-    """Make a table without lines; the last column takes the room that is left."""
-    from rich.table import Table as RichTable  # noqa: PLC0415 - as above
+def print_table(
+    console: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    *,
+    right: Sequence[int] = (),
+    one_line: bool = False,
+) -> None:
+    """Print a table without lines whose last column takes the room that is left.
 
-    table = RichTable(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    return table
+    Where that is too little, each row becomes a line with the last column below it. `right` are
+    columns of numbers; with `one_line` the last column is cut rather than wrapped.
+    """
+    from rich.table import Table as RichTable  # noqa: PLC0415 - as above
+    from rich.text import Text as RichText  # noqa: PLC0415
+
+    cells = [[c if isinstance(c, RichText) else RichText(c) for c in row] for row in rows]
+    widths = [max(len(name), *(row[i].cell_len for row in cells)) for i, name in enumerate(columns)]
+    if sum(widths[:-1]) + len(GAP) * len(columns) + min(ROOM_FOR_LAST, widths[-1]) > console.width:
+        for row in cells:
+            console.print(RichText(GAP).join(c for c in row[:-1] if c.plain))
+            if one_line:
+                row[-1].truncate(console.width - len(GAP), overflow="ellipsis")
+            if row[-1].plain:
+                say(console, row[-1], head=GAP)
+        return
+    table = RichTable(box=None, padding=(0, len(GAP), 0, 0), header_style="bold", pad_edge=False)
+    for number, name in enumerate(columns):
+        last = number == len(columns) - 1
+        cut = not last or one_line
+        justify: Literal["left", "right"] = "right" if number in right else "left"
+        overflow: Literal["fold", "ellipsis"] = "ellipsis" if cut else "fold"
+        least = None if last else widths[number]
+        table.add_column(name, no_wrap=cut, overflow=overflow, justify=justify, min_width=least)
+    for row in cells:
+        table.add_row(*row)
+    console.print(table)
+
+
+def say(console: Console, text: Text, *, head: str = "", style: str = "") -> None:
+    """Print a text after its head; in a terminal its further lines stand below its first one."""
+    from rich.table import Table as RichTable  # noqa: PLC0415 - as above
+    from rich.text import Text as RichText  # noqa: PLC0415
+
+    if not console.is_terminal:
+        console.print(RichText(head, style=style) + text, soft_wrap=True)
+        return
+    row = RichTable.grid()
+    row.add_column(no_wrap=True)
+    row.add_column(overflow="fold")
+    row.add_row(RichText(head, style=style), text)
+    console.print(row)

@@ -1,7 +1,9 @@
 """Log lines of a command: none but warnings, each on one line of standard error.
 
-The client library warns of the same thing in many words while a broker is away; one of its lines
-every ten seconds is enough. With `--verbose` everything is shown as the services show it.
+The client library warns of the same thing in many words while a broker is away. Who connects says
+himself what is wrong, so its first seconds are left out, and of the rest one line every ten seconds
+is enough. Which model is used is told by the commands that use one. With `--verbose` everything is
+shown as the services show it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import structlog
 from starlings.service import configure_logging
 
 EVERY_S = 10.0
+OWN_WORDS_FIRST_S = 5.0
+TOLD_OTHERWISE = ("starlings.llm.endpoint",)
 LONGEST = 400
 
 
@@ -25,18 +29,26 @@ class _OneLine(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
+        self._library_began: float | None = None
         self._library_said = float("-inf")
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record, without traceback."""
-        if record.name.startswith("aiokafka"):
-            now = time.monotonic()
-            if now - self._library_said < EVERY_S:
-                return
-            self._library_said = now
+        if record.name in TOLD_OTHERWISE:
+            return
+        if record.name.startswith("aiokafka") and not self._library_may_speak(time.monotonic()):
+            return
         text = " ".join(record.getMessage().split())[:LONGEST]
         safe = "".join(c for c in text if c.isprintable())
         print(f"starlings: {safe}", file=sys.stderr, flush=True)  # noqa: T201 - a log line
+
+    def _library_may_speak(self, now: float) -> bool:
+        if self._library_began is None:
+            self._library_began = now
+        may = now - self._library_began >= OWN_WORDS_FIRST_S and now - self._library_said >= EVERY_S
+        if may:
+            self._library_said = now
+        return may
 
 
 def _in_words(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> str:

@@ -52,10 +52,16 @@ def connection() -> Connection:
     return Connection(kafka_settings(), client_id="starlings-cli")
 
 
-def client(*, connect_within_s: float = CONNECT_WITHIN_S) -> Client:
+def patience_s() -> float:
+    """Say how long to wait for Kafka: not at all where none was named and none runs here."""
+    demanded = is_demanded(load_settings(KafkaSettings))
+    return CONNECT_WITHIN_S if demanded or local_bootstrap() else 0.0
+
+
+def client() -> Client:
     """Make a client, to be entered."""
     return Client(
         kafka=kafka_settings(),
         settings=load_settings(ServiceSettings),
-        connect_within_s=connect_within_s,
+        connect_within_s=patience_s(),
     )

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from starlings.client import RunView
 
-from .printing import clean
+from .printing import clean, say
 from .story import OUTCOME_STYLES, plan_tree, result_lines, step_table
 from .times import duration_text, moment_text
 
@@ -23,6 +23,7 @@ def print_run(console: Console, view: RunView) -> None:
         console.print()
         console.print(step_table(view))
     if view.done is not None:
+        console.print()
         result_lines(console, view.done)
     _print_place(console, view)
 
@@ -56,4 +57,4 @@ def _print_place(console: Console, view: RunView) -> None:
 
 
 def _print_field(console: Console, label: str, text: Text) -> None:
-    console.print(Text(f"{label:<9}", style="bold") + text, soft_wrap=True)
+    say(console, text, head=f"{label:<9}", style="bold")

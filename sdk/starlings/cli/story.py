@@ -24,7 +24,7 @@ from starlings.client import RunView
 from starlings.kafka.codec import Received
 from starlings.messages import RunDone, RunOutcome
 
-from .printing import clean, printable
+from .printing import clean, printable, say
 from .times import duration_text
 
 MARKS: dict[Phase, tuple[str, str]] = {
@@ -98,7 +98,7 @@ def _asked(step: StepState) -> str:
 
 def step_table(view: RunView, rows: int = SHOWN_STEPS) -> RenderableType:
     """Draw the steps as they stand; of many, those of most interest."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     order = view.run.order if view.run else []
     shown = order if len(order) <= rows else _of_interest(order, rows - 1)
     for step in shown:
@@ -173,18 +173,15 @@ def result_lines(console: Console, done: RunDone) -> None:
     """Print how a run ended."""
     style = OUTCOME_STYLES.get(done.outcome.value, "red")
     took = f" in {duration_text(done.duration_s)}" if done.duration_s else ""
-    console.print()
     console.print(Text.assemble(("Result  ", "bold"), (done.outcome.value, style), took))
     for problem in done.problems:
-        console.print(Text(f"  - {clean(problem, 500)}", style="red"), soft_wrap=True)
+        say(console, Text(clean(problem, 500), style="red"), head="  - ", style="red")
     if done.error is not None and not done.problems:
-        console.print(Text(f"  {clean(done.error.message, 1000)}", style="red"), soft_wrap=True)
+        say(console, Text(clean(done.error.message, 1000), style="red"), head="  ")
     if done.text:
-        console.print(Text(f"  {clean(done.text, 2000)}"), soft_wrap=True)
+        say(console, Text(clean(done.text, 2000)), head="  ")
     if done.outcome is RunOutcome.COMPLETED:
-        final = shown_value(done.output)
-        gap = "\n" if "\n" in final else " "
-        console.print(Text.assemble("  final:", gap, (final, "bold")), soft_wrap=True)
+        say(console, Text(shown_value(done.output), style="bold"), head="  final: ")
 
 
 def shown_value(value: object, limit: int | None = RESULT_LIMIT) -> str:
@@ -208,6 +205,8 @@ async def tell(
     else:
         await _tell_in_lines(console, run, view, with_plan=with_plan)
     if view.done is not None:
+        if view.run is not None and view.run.order:
+            console.print()
         result_lines(console, view.done)
     return view
 

@@ -15,7 +15,7 @@ from starlings.kafka.connection import Connection
 from starlings.messages import Topics, TopicSpec
 from starlings.service import ServiceSettings, load_settings
 
-from .reach import CONNECT_WITHIN_S, connection
+from .reach import connection, patience_s
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ async def wanted_topics(
     """
     settings = load_settings(ServiceSettings)
     kafka = connection()
-    await kafka.connect(CONNECT_WITHIN_S)
+    await kafka.connect(patience_s())
     agents = {*names, *await _registered(kafka, settings)}
     if builtin:
         from starlings.agents.loading import builtin_agents  # noqa: PLC0415 - slow to load

@@ -141,10 +141,10 @@ class Connection:
             if finding.setting is not None:
                 raise ConfigError(f"{finding.setting}: {finding.message}")
             if now - began >= wait_s:
+                waited = f" (waited {now - began:.0f} s)" if wait_s else ""
                 raise ConfigError(
-                    f"KAFKA_BOOTSTRAP={self.bootstrap}: {finding.message} "
-                    f"(waited {now - began:.0f} s); start it, correct the address, "
-                    "or run `starlings broker up` for a local one"
+                    f"KAFKA_BOOTSTRAP={self.bootstrap}: {finding.message}{waited}; start it, "
+                    "correct the address, or run `starlings broker up` for a local one"
                 )
             if now - said >= _SAY_EVERY_S:
                 said = now

@@ -67,28 +67,24 @@ def _instances(registry: Registry, name: str) -> list[AgentAlive]:
 def _print_agents(registry: Registry, names: list[str]) -> None:
     from rich.text import Text  # noqa: PLC0415 - `--help` stays fast
 
-    from starlings.cli.printing import clean, console, plain_table  # noqa: PLC0415
+    from starlings.cli.printing import clean, console, print_table  # noqa: PLC0415
 
-    table = plain_table("agent", "alive", "at work", "tools", "what it can do")
+    rows: list[list[str | Text]] = []
     for name in names:
         definition, instances = registry.agents[name], _instances(registry, name)
         running = sum(instance.running for instance in instances)
         room = sum(instance.concurrency for instance in instances)
-        tools = len(definition.tools)
-        table.add_row(
-            Text(name, style="cyan"),
-            Text(str(len(instances)), style="green" if instances else "red"),
-            f"{running} of {room}" if instances else "",
-            str(tools) if tools else "step",
-            Text(clean(definition.description)),
-        )
-    console().print(table)
+        alive = Text(f"{len(instances)} alive", style="green" if instances else "red")
+        tools = f"{len(definition.tools)} tools" if definition.tools else "a step"
+        busy = f"{running} of {room} at work" if instances else ""
+        rows.append([Text(name, style="cyan"), alive, busy, tools, clean(definition.description)])
+    print_table(console(), ("agent", "", "", "has", "what it can do"), rows)
 
 
 def _print_agent(definition: AgentDefined, instances: list[AgentAlive]) -> None:
     from rich.text import Text  # noqa: PLC0415 - `--help` stays fast
 
-    from starlings.cli.printing import clean, console, plain_table  # noqa: PLC0415
+    from starlings.cli.printing import clean, console, print_table  # noqa: PLC0415
 
     out = console()
     out.print(Text.assemble((definition.agent, "bold cyan"), f"  version {definition.version}"))
@@ -99,11 +95,14 @@ def _print_agent(definition: AgentDefined, instances: list[AgentAlive]) -> None:
         out.print(Text(f"  {clean(instance.instance)}  {busy}"))
     if definition.tools:
         out.print()
-        table = plain_table("tool", "what it does")
-        for tool in definition.tools:
-            names = ", ".join(tool.parameters.get("properties", {}))
-            table.add_row(Text(clean(f"{tool.name}({names})")), Text(clean(tool.description)))
-        out.print(table)
+        rows = [
+            [
+                clean(f"{t.name}({', '.join(t.parameters.get('properties', {}))})"),
+                clean(t.description),
+            ]
+            for t in definition.tools
+        ]
+        print_table(out, ("tool", "what it does"), rows)
 
 
 def _how_many(definition: AgentDefined, instances: list[AgentAlive]) -> str:

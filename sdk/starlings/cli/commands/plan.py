@@ -41,12 +41,14 @@ async def plan(
     With the agents that are alive on Kafka; where none answers, with the built-in ones.
     """
     from starlings.cli.exits import Exit  # noqa: PLC0415 - `--help` stays fast
+    from starlings.cli.local import announce_model  # noqa: PLC0415
     from starlings.llm import LlmSettings, ModelClient  # noqa: PLC0415
     from starlings.messages import PlanRejected, RunRequested  # noqa: PLC0415
     from starlings.planning import Planner  # noqa: PLC0415
     from starlings.service import load_settings  # noqa: PLC0415
 
     known, alive = await _agents(agents or [], local=local or bool(agents))
+    announce_model()
     async with ModelClient(load_settings(LlmSettings)) as model:
         asked = RunRequested(request=request)
         outcome = await Planner(model).plan(asked, run_id="plan", agents=known, alive=alive)
@@ -67,7 +69,7 @@ async def _agents(specs: list[str], *, local: bool) -> tuple[dict[str, AgentDefi
 
     if not local:
         try:
-            async with client(connect_within_s=1.0) as kafka:
+            async with client() as kafka:
                 registry = await kafka.registry()
             return dict(registry.agents), registry.alive()
         except ConfigError:

@@ -133,10 +133,12 @@ async def _run_here(
     from starlings.cli.exits import exit_of  # noqa: PLC0415
     from starlings.cli.following import follow, leaving  # noqa: PLC0415
     from starlings.cli.guard import complain  # noqa: PLC0415
-    from starlings.cli.local import LocalStory, agents_for  # noqa: PLC0415
+    from starlings.cli.local import LocalStory, agents_for, announce_model  # noqa: PLC0415
     from starlings.cli.printing import print_json  # noqa: PLC0415
 
     story = LocalStory(asked, agents_for(specs))
+    if asked.plan is None:
+        announce_model()
     with leaving("stopped: a local run ends with its process"):
         view = await follow(story, wait_s=wait, silent=json)
     if json:

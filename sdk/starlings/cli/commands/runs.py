@@ -74,27 +74,23 @@ async def runs(
 def _print_runs(found: list[RunSummary], limit: int, where: str) -> None:
     from rich.text import Text  # noqa: PLC0415 - as above
 
-    from starlings.cli.printing import clean, console, plain_table  # noqa: PLC0415
+    from starlings.cli.printing import clean, console, print_table  # noqa: PLC0415
     from starlings.cli.story import OUTCOME_STYLES  # noqa: PLC0415
 
     out = console()
     if not found:
         complain(f"no such run {where}; --since reaches further back")
         return
-    table = plain_table("run", "status", "began", "took", "steps", "request")
-    table.columns[-1].no_wrap, table.columns[-1].overflow = True, "ellipsis"
+    rows: list[list[str | Text]] = []
     for run in found[:limit]:
         took = duration_text((run.ended_ms - run.began_ms) / 1000) if run.ended_ms else ""
         style = OUTCOME_STYLES.get(run.status, "red" if run.ended_ms else "yellow")
-        table.add_row(
-            clean(run.run_id),
-            Text(run.status, style=style),
-            moment_text(run.began_ms),
-            took,
-            str(run.steps),
-            Text(clean(run.request)),
-        )
-    out.print(table)
+        began, steps = moment_text(run.began_ms), f"{run.steps:,}"
+        status = Text(run.status, style=style)
+        asked = clean(run.request) or ("(a plan of its own)" if run.steps else "")
+        rows.append([clean(run.run_id), status, began, took, steps, asked])
+    columns = ("run", "status", "began", "took", "steps", "request")
+    print_table(out, columns, rows, right=(4,), one_line=True)
     if len(found) > limit:
         out.print(f"and {len(found) - limit:,} more {where}: --limit shows them", style="dim")
 

@@ -79,7 +79,7 @@ async def check(
 
 async def ls(*, json: Json = False) -> None:
     """List the topics of this installation, and how many records lie in each."""
-    from starlings.cli.printing import console, plain_table, print_json  # noqa: PLC0415
+    from starlings.cli.printing import console, print_json, print_table  # noqa: PLC0415
     from starlings.cli.topic_names import list_topics  # noqa: PLC0415
 
     wanted = await _wanted(None, builtin=False, partitions=None)
@@ -87,11 +87,8 @@ async def ls(*, json: Json = False) -> None:
     if json:
         print_json([entry.document() for entry in found])
         return
-    table = plain_table("topic", "partitions", "records", "what for")
-    table.columns[1].justify = table.columns[2].justify = "right"
-    for entry in found:
-        table.add_row(entry.name, str(entry.partitions), f"{entry.records:,}", entry.description)
-    console().print(table)
+    rows = [[e.name, str(e.partitions), f"{e.records:,}", e.description] for e in found]
+    print_table(console(), ("topic", "partitions", "records", "what for"), rows, right=(1, 2))
 
 
 async def _wanted(agent: list[str] | None, *, builtin: bool, partitions: int | None) -> Wanted:
@@ -110,7 +107,7 @@ def _report(changes: list[TopicChange], *, json: bool, done: bool, strict: bool)
     from rich.text import Text  # noqa: PLC0415 - `--help` stays fast
 
     from starlings.cli.exits import Exit  # noqa: PLC0415
-    from starlings.cli.printing import console, plain_table, print_json  # noqa: PLC0415
+    from starlings.cli.printing import console, print_json, print_table  # noqa: PLC0415
 
     wrong = [change for change in changes if change.action in ("create", "alter")]
     if json:
@@ -122,11 +119,10 @@ def _report(changes: list[TopicChange], *, json: bool, done: bool, strict: bool)
         )
     else:
         words = _DONE if done else _TO_DO
-        table = plain_table("topic", "", "")
-        for change in changes:
-            said, style = words[change.action.value]
-            table.add_row(change.name, Text(said, style=style), Text(change.details))
-        console().print(table)
+        rows: list[list[str | Text]] = [
+            [c.name, Text(*words[c.action.value]), c.details] for c in changes
+        ]
+        print_table(console(), ("topic", "", ""), rows)
     return Exit.FAILED if strict and wrong else Exit.OK
 
 
