@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from starlings.client import Client
+from starlings.kafka.offsets import decode
 from starlings.messages import PlanRejected, RunDone, RunOutcome, RunRequested, run_id_at
 
 from . import awkward
 from .services import Services
 
-AWKWARD = str(Path(awkward.__file__))
+AWKWARD = str(Path(awkward.__file__))  # all agents in one process
+SLOW = f"{AWKWARD}:slow"
 WITHIN_S = 60.0
 
 
@@ -42,6 +44,20 @@ def effects(services: Services, *, what: str | None = None) -> list[Effect]:
 def times_done(services: Services) -> Counter[tuple[str, str]]:
     """Count how often each slow step has been done to its end."""
     return Counter((e.run_id, e.step_id) for e in effects(services, what="did"))
+
+
+async def steps_committed(services: Services, agent: str) -> int:
+    """Count the records of an agent's topic whose end has reached its group's commit.
+
+    What ended after the last commit, a quarter of a second ago at most, is begun again after a
+    crash: the next step of a test that kills waits for this.
+    """
+    connection = services.connection()
+    topic = services.topics.steps(agent)
+    places = [TopicPartition(topic, number) for number in await connection.partitions(topic)]
+    commits = await connection.committed(services.topics.agent_group(agent), places)
+    done = [decode(commit.offset, commit.metadata) for commit in commits.values()]
+    return sum(each.low + sum(end - start for start, end in each.ranges) for each in done)
 
 
 def slow(name: str, *depends_on: str, **told: Any) -> dict[str, Any]:
