@@ -25,9 +25,12 @@ _TEMPLATE = re.compile(r"\{\{\s*steps\.([A-Za-z0-9][A-Za-z0-9_:-]*)\.(output|sum
 _PATH = re.compile(r"\.([A-Za-z_][A-Za-z0-9_-]*)|\[(\d+)\]|\['([^']*)'\]|\[\"([^\"]*)\"\]")
 
 
+_write = json.JSONEncoder(ensure_ascii=False).encode  # made once: each step writes a few values
+
+
 def as_text(value: Any) -> str:
     """Write a value as a person would: text as it is, everything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else _write(value)
 
 
 def shorten(text: str, limit: int = SUMMARY_LIMIT) -> str:
@@ -41,7 +44,7 @@ def render_task(ready: StepReady) -> str:
         return ready.task
     results = [_as_data(result) for result in ready.context]
     # "<" is escaped, so that no result can close the block and speak outside it
-    block = ",\n ".join(json.dumps(r, ensure_ascii=False).replace("<", "\\u003c") for r in results)
+    block = ",\n ".join(_write(r).replace("<", "\\u003c") for r in results)
     return f"{_HEADING}\n{RESULTS_OPEN}\n[{block}]\n{RESULTS_CLOSE}\n\n{ready.task}"
 
 

@@ -12,8 +12,8 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, MutableMapping
+from contextvars import ContextVar, Token
 from typing import Any, TextIO
 
 import orjson
@@ -116,15 +116,39 @@ def configure_logging(
     logging.captureWarnings(capture=True)
 
 
-@contextmanager
-def log_context(
-    *, run_id: str | None = None, step_id: str | None = None, traceparent: str | None = None
-) -> Generator[None]:
+_ids: ContextVar[dict[str, str]] = ContextVar("starlings_log_ids")
+
+
+class log_context:  # noqa: N801 - used as a function; a class costs less, and each step pays it
     """Put `run`, `step` and `trace` on every log line within the block."""
-    ids = {"run": run_id, "step": step_id, "trace": trace_id(traceparent)}
-    present = {name: value for name, value in ids.items() if value is not None}
-    with structlog.contextvars.bound_contextvars(**present):
-        yield
+
+    __slots__ = ("_given", "_token")
+
+    def __init__(
+        self,
+        *,
+        run_id: str | None = None,
+        step_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> None:
+        ids = {"run": run_id, "step": step_id, "trace": traceparent}
+        self._given = {name: value for name, value in ids.items() if value is not None}
+        self._token: Token[dict[str, str]] | None = None
+
+    def __enter__(self) -> None:
+        self._token = _ids.set({**_ids.get({}), **self._given})
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _ids.reset(self._token)
+
+
+def _add_ids(_logger: Any, _method: str, event: Event) -> Event:
+    for name, value in _ids.get({}).items():
+        shown = trace_id(value) if name == "trace" else value  # read only where a line is written
+        if shown is not None:
+            event.setdefault(name, shown)
+    return event
 
 
 def _shared_processors(constants: dict[str, str | None]) -> list[structlog.typing.Processor]:
@@ -137,6 +161,7 @@ def _shared_processors(constants: dict[str, str | None]) -> list[structlog.typin
 
     return [
         structlog.contextvars.merge_contextvars,
+        _add_ids,
         structlog.stdlib.add_logger_name,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

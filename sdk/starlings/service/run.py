@@ -7,6 +7,7 @@ Exit codes: 0 a clean stop, 1 an unexpected failure or work left over when the g
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -36,6 +37,7 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
 BEAT_EVERY_S = 0.5
+COLLECT_EVERY = 20_000  # objects more than were freed, between two searches for cycles
 # After the grace period a service has this long to commit and to leave before it is cancelled.
 LEAVE_S = 3.0
 
@@ -73,6 +75,7 @@ def run_service(
             service=name,
             instance=known.instance,
         )
+        _calm_the_collector()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_supervise(name, main, known))
     except ConfigError as error:
@@ -81,6 +84,17 @@ def run_service(
     except Exception:
         structlog.get_logger(__name__).exception("the service failed", service=name)
         return EXIT_FAILED
+
+
+def _calm_the_collector() -> None:
+    """Let Python look for cycles less often.
+
+    A service makes and drops hundreds of objects per message, hardly any of them in cycles. By
+    default every 700 new objects start a search, which took a fifth of a busy service's time.
+    """
+    gc.collect()
+    gc.freeze()  # what has been imported stays
+    gc.set_threshold(COLLECT_EVERY)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
