@@ -99,7 +99,7 @@ def end(view: RunView) -> Exit:
 
 def how_to_go_on(run_id: str) -> str:
     """Say what one can do about a run that goes on."""
-    return f"`starlings watch {run_id}` follows it, `starlings cancel {run_id}` ends it"
+    return f"follow it or end it:\n  starlings watch {run_id}\n  starlings cancel {run_id}"
 
 
 @contextlib.contextmanager

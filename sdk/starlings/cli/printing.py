@@ -89,7 +89,8 @@ def print_table(
 
     cells = [[c if isinstance(c, RichText) else RichText(c) for c in row] for row in rows]
     widths = [max(len(name), *(row[i].cell_len for row in cells)) for i, name in enumerate(columns)]
-    if sum(widths[:-1]) + len(GAP) * len(columns) + min(ROOM_FOR_LAST, widths[-1]) > console.width:
+    room = console.width - sum(widths[:-1]) - len(GAP) * (len(columns) - 1)
+    if room < min(ROOM_FOR_LAST, widths[-1]):
         for row in cells:
             console.print(RichText(GAP).join(c for c in row[:-1] if c.plain))
             if one_line:
@@ -100,11 +101,12 @@ def print_table(
     table = RichTable(box=None, padding=(0, len(GAP), 0, 0), header_style="bold", pad_edge=False)
     for number, name in enumerate(columns):
         last = number == len(columns) - 1
-        cut = not last or one_line
         justify: Literal["left", "right"] = "right" if number in right else "left"
-        overflow: Literal["fold", "ellipsis"] = "ellipsis" if cut else "fold"
-        least = None if last else widths[number]
-        table.add_column(name, no_wrap=cut, overflow=overflow, justify=justify, min_width=least)
+        if last:
+            overflow: Literal["fold", "ellipsis"] = "ellipsis" if one_line else "fold"
+            table.add_column(name, no_wrap=one_line, overflow=overflow, max_width=room)
+        else:
+            table.add_column(name, no_wrap=True, justify=justify, min_width=widths[number])
     for row in cells:
         table.add_row(*row)
     console.print(table)

@@ -68,7 +68,7 @@ async def runs(
     if json:
         print_json([summary_document(run) for run in found[:limit]])
     else:
-        _print_runs(found, limit, f"in the last {duration_text(since)}" if since else "in the log")
+        _print_runs(found, limit, f"within {duration_text(since)}" if since else "in the log")
 
 
 def _print_runs(found: list[RunSummary], limit: int, where: str) -> None:
