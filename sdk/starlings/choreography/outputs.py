@@ -95,7 +95,8 @@ def step_ready(run: Run, step: StepState) -> StepReady:
 def _dependency_result(step: StepState) -> DependencyResult:
     if not step.settled:
         raise InvariantBroken(f"step {step.spec.id!r} is handed on before it has settled")
-    return DependencyResult(
+    # Not validated again: all of it was, when its fact was read, and outputs may be large.
+    return DependencyResult.model_construct(
         step_id=step.spec.id,
         agent=step.spec.agent,
         summary=step.summary or "",
@@ -123,7 +124,7 @@ def run_done(run: Run) -> RunDone:
 
 
 def _summary(step: StepState) -> StepSummary:
-    return StepSummary(
+    return StepSummary.model_construct(
         step_id=step.spec.id,
         agent=step.spec.agent,
         state=step.phase.value,
