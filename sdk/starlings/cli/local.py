@@ -111,6 +111,7 @@ class LocalStory:
                 self._agents,
                 options=outcome.options,
                 request=outcome.request,
+                tags=outcome.tags,
                 run_id=self.run_id,
                 model=model,
                 on_fact=self._facts.put_nowait,

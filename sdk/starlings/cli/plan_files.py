@@ -17,6 +17,7 @@ from starlings.messages import ConfigError
 STDIN = "-"
 SIZE_LIMIT = 32 * 1024 * 1024
 NODES_LIMIT = 5_000_000
+LEVELS_LIMIT = 100  # messages take 200, and a plan stands within one
 
 
 class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
@@ -36,20 +37,20 @@ def read_plan_file(name: str) -> dict[str, Any]:
     """
     text = _text(name)
     try:
+        if _levels(text) > LEVELS_LIMIT:
+            raise ConfigError(f"{called(name)} is nested deeper than {LEVELS_LIMIT} levels")
         data = yaml.load(text, _Loader)  # noqa: S506 - a safe loader with fewer types
     except yaml.YAMLError as error:
         said = " ".join(str(error).split())
-        raise ConfigError(f"{_called(name)} is neither YAML nor JSON: {said}") from None
-    except RecursionError:
-        raise ConfigError(f"{_called(name)} is nested too deeply for a plan") from None
+        raise ConfigError(f"{called(name)} is neither YAML nor JSON: {said}") from None
     if _nodes(data) > NODES_LIMIT:
-        raise ConfigError(f"{_called(name)} unfolds to more than {NODES_LIMIT:,} values")
+        raise ConfigError(f"{called(name)} unfolds to more than {NODES_LIMIT:,} values")
     if isinstance(data, dict) and "plan" in data and "steps" not in data:
         return data
     if isinstance(data, list) or (isinstance(data, dict) and "steps" in data):
         return {"plan": data}
     raise ConfigError(
-        f"{_called(name)} holds no plan: write `steps:` and a list of steps, each with an `agent` "
+        f"{called(name)} holds no plan: write `steps:` and a list of steps, each with an `agent` "
         "and a `task`"
     )
 
@@ -62,17 +63,32 @@ def _text(name: str) -> str:
             with Path(name).open("rb") as file:
                 raw = file.read(SIZE_LIMIT + 1)
     except OSError as error:
-        raise ConfigError(f"{_called(name)} cannot be read: {error.strerror or error}") from None
+        raise ConfigError(f"{called(name)} cannot be read: {error.strerror or error}") from None
     if len(raw) > SIZE_LIMIT:
-        raise ConfigError(f"{_called(name)} is larger than {SIZE_LIMIT >> 20} MiB")
+        raise ConfigError(f"{called(name)} is larger than {SIZE_LIMIT >> 20} MiB")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{_called(name)} is not UTF-8 (byte {error.start})") from None
+        raise ConfigError(f"{called(name)} is not UTF-8 (byte {error.start})") from None
 
 
-def _called(name: str) -> str:
+def called(name: str) -> str:
+    """Name a file as people would."""
     return "standard input" if name == STDIN else name
+
+
+def _levels(text: str) -> int:
+    """Count how deeply a text is nested, before anything recurses into it."""
+    deepest = level = 0
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            level += 1
+            deepest = max(deepest, level)
+            if deepest > LEVELS_LIMIT:
+                break
+        elif isinstance(event, yaml.CollectionEndEvent):
+            level -= 1
+    return deepest
 
 
 def _nodes(data: Any) -> int:

@@ -71,6 +71,7 @@ class LocalRun:
         *,
         options: RunOptions | None = None,
         request: str = "",
+        tags: Mapping[str, str] | None = None,
         run_id: str = "local",
         model: ModelPort | None = None,
         on_fact: Callable[[Message], None] = lambda _fact: None,
@@ -82,7 +83,9 @@ class LocalRun:
         options = options or RunOptions()
         self.plan = parse_plan(data, agents=definitions, options=options)
         self.facts: list[Message] = []
-        self._created = PlanCreated(run_id=run_id, request=request, plan=self.plan, options=options)
+        self._created = PlanCreated(
+            run_id=run_id, request=request, plan=self.plan, options=options, tags=dict(tags or {})
+        )
         self._model = model
         self._on_fact = on_fact
         self._skip_waits = skip_waits

@@ -136,7 +136,7 @@ async def validate(
     Agents, tools and arguments are checked only where it is said against which.
     """
     from starlings.choreography import parse_plan  # noqa: PLC0415 - `--help` stays fast
-    from starlings.cli.plan_files import read_plan_file  # noqa: PLC0415
+    from starlings.cli.plan_files import called, read_plan_file  # noqa: PLC0415
     from starlings.messages import PlanInvalid  # noqa: PLC0415
 
     given = read_plan_file(file)
@@ -147,7 +147,7 @@ async def validate(
         steps = len(parse_plan(given["plan"], agents=known, alive=alive).steps)
     except PlanInvalid as invalid:
         problems = invalid.problems
-    return _report(file, problems, steps, known, json=json)
+    return _report(called(file), problems, steps, known, json=json)
 
 
 async def _to_check_against(
