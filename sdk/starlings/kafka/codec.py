@@ -83,6 +83,27 @@ class Codec:
             StarlingsError: `unencodable`, where no reader could read it back.
             TransientError: `blob_store`, where a large value could not be stored.
         """
+        value, headers = self.write(
+            message, id=id, subject=subject, traceparent=traceparent, causation_id=causation_id
+        )
+        if len(value) > CLAIM_ABOVE_BYTES:
+            return await self.claim(value, headers, summary=_summary(message))
+        return value, headers
+
+    def write(
+        self,
+        message: Message,
+        *,
+        id: str,  # noqa: A002 - the CloudEvents attribute
+        subject: str,
+        traceparent: str | None = None,
+        causation_id: str | None = None,
+    ) -> tuple[bytes, Headers]:
+        """Write a message as value and headers, however large it becomes.
+
+        Raises:
+            StarlingsError: `unencodable`, where no reader could read it back.
+        """
         envelope = Envelope(
             id, message.CE_TYPE, self._source, subject, self._now_ms(), traceparent, causation_id
         )
@@ -94,8 +115,6 @@ class Codec:
             raise StarlingsError(
                 f"{message.NAME} {id!r} cannot be written as JSON: {error}", code="unencodable"
             ) from None
-        if len(value) > CLAIM_ABOVE_BYTES:
-            return await self.claim(value, headers, summary=_summary(message))
         return value, headers
 
     async def claim(

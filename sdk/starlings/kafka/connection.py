@@ -8,7 +8,6 @@ topics together). `connect` finds out why a connection fails, which the client l
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -201,18 +200,21 @@ class Connection:
         return {place: commit for place, commit in found.items() if commit.offset >= 0}
 
     async def record_at(self, place: TopicPartition, offset: int) -> ConsumerRecord | None:
-        """Fetch one record; None where it is there no more."""
+        """Fetch one record; None where it is there no more.
+
+        Raises:
+            KafkaError: Kafka is away.
+            TimeoutError: it did not answer in time.
+        """
         async with self.reading() as consumer:
             consumer.assign([place])
             ends = await consumer.end_offsets([place])
             if offset >= ends[place]:
                 return None
             consumer.seek(place, offset)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RECORD_WITHIN_S):
-                    record: ConsumerRecord = await consumer.getone(place)
-                    return record if record.offset == offset else None
-        return None
+            async with asyncio.timeout(RECORD_WITHIN_S):
+                record: ConsumerRecord = await consumer.getone(place)
+            return record if record.offset == offset else None
 
 
 def _passing(error: Exception) -> bool:
