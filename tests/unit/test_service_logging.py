@@ -10,7 +10,14 @@ import logging
 import pytest
 import structlog
 
-from starlings.service import RateLimit, configure_logging, log_context, new_traceparent, trace_id
+from starlings.service import (
+    HoldBack,
+    RateLimit,
+    configure_logging,
+    log_context,
+    new_traceparent,
+    trace_id,
+)
 
 
 @pytest.fixture
@@ -128,3 +135,16 @@ def test_the_limit_holds_back_neither_other_kinds_nor_other_loggers(lines):
     for _ in range(3):
         logging.getLogger("ours").error("mine")
     assert [line["event"] for line in lines()] == ["one", "two", "mine", "mine", "mine"]
+
+
+def test_what_passes_by_itself_is_told_only_where_it_lasts(lines):
+    now = 0.0
+    handler = logging.getLogger().handlers[0]
+    handler.filters = [HoldBack(lasting_s=5, clock=lambda: now)]
+    log = logging.getLogger("aiokafka.consumer.group_coordinator")
+    for now in (0.0, 1.0, 100.0, 102.0, 104.0, 106.0):
+        log.error("Group Coordinator Request failed: %s", now)
+        log.warning("something else")
+    told = [line["event"] for line in lines() if "Group" in line["event"]]
+    assert told == ["Group Coordinator Request failed: 106.0"]
+    assert len(lines()) == 7

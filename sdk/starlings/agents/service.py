@@ -56,19 +56,21 @@ async def serve(ctx: ServiceContext[AgentSettings], agents: Sequence[Agent], *, 
         await ensure_topics(connection, own)
     needed = [*topics.core_specs(partitions=ctx.settings.partitions), *own]
     async with AsyncExitStack() as stack:
-        ports = await stack.enter_async_context(kafka_ports(ctx, name, needed))
-        models = {agent.name: await _model_for(agent, stack) for agent in agents}
+        names = [agent.name for agent in agents]
+        ports = await stack.enter_async_context(kafka_ports(ctx, name, needed, agents=names))
+        models = await _models(agents, stack)
         await _run(ctx, agents, ports, models)
 
 
-async def _model_for(agent: Agent, stack: AsyncExitStack) -> ModelClient | None:
-    """Open a model client where an agent lets a model choose its tools."""
-    if not agent.tools:
-        return None
-    settings = load_settings(LlmSettings)
-    if agent.model is not None:
-        settings = settings.model_copy(update={"model": agent.model})
-    return await stack.enter_async_context(ModelClient(settings))
+async def _models(agents: Sequence[Agent], stack: AsyncExitStack) -> dict[str, ModelClient | None]:
+    """Open a client per model, for the agents that let a model choose their tools."""
+    clients: dict[str | None, ModelClient] = {}
+    for name in {agent.model for agent in agents if agent.tools}:
+        settings = load_settings(LlmSettings)
+        if name is not None:
+            settings = settings.model_copy(update={"model": name})
+        clients[name] = await stack.enter_async_context(ModelClient(settings))
+    return {agent.name: clients[agent.model] if agent.tools else None for agent in agents}
 
 
 async def _run(

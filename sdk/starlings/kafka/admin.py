@@ -86,8 +86,10 @@ async def ensure_topics(
         return [change for change, _ in compared]
 
 
-async def check_topics(connection: Connection, specs: Sequence[TopicSpec]) -> None:
-    """Make sure that topics are as they have to be.
+async def check_topics(
+    connection: Connection, specs: Sequence[TopicSpec], *, command: str = COMMAND
+) -> None:
+    """Make sure that topics are as they have to be; `command` is what mends them.
 
     Raises:
         ConfigError: naming every topic that is not, and the command that mends it.
@@ -96,7 +98,7 @@ async def check_topics(connection: Connection, specs: Sequence[TopicSpec]) -> No
     wrong = [c for c in changes if c.action in (Action.CREATE, Action.ALTER)]
     if wrong:
         said = "; ".join(f"{c.name}: {c.details}" for c in wrong)
-        raise ConfigError(f"topics are not as they have to be ({said}): run `{COMMAND}`")
+        raise ConfigError(f"topics are not as they have to be ({said}): run `{command}`")
 
 
 async def group_lag(

@@ -34,7 +34,7 @@ Rules:
 from __future__ import annotations
 
 from .health import HealthServer, Heartbeat
-from .logging import RateLimit, configure_logging, log_context
+from .logging import HoldBack, RateLimit, configure_logging, log_context
 from .metrics import Metric, ServiceMetrics
 from .ports import KafkaPorts, kafka_ports
 from .run import ServiceContext, run_service
@@ -51,6 +51,7 @@ from .tracing import TraceParent, child_traceparent, new_traceparent, parse_trac
 __all__ = [
     "HealthServer",
     "Heartbeat",
+    "HoldBack",
     "KafkaPorts",
     "Metric",
     "RateLimit",

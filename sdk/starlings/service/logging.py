@@ -12,7 +12,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Collection, MutableMapping
 from contextvars import ContextVar, Token
 from typing import Any, TextIO
 
@@ -72,6 +72,48 @@ class RateLimit(logging.Filter):
         return True
 
 
+#: What aiokafka says of states that pass by themselves, and are worth a line only where they last.
+PASSING = frozenset(
+    {
+        "Heartbeat failed for group %s because it is rebalancing",
+        "Group Coordinator Request failed: %s",
+        "Marking the coordinator dead (node %s)for group %s.",
+    }
+)
+_PASSED_AFTER_S = 5.0
+
+
+class HoldBack(logging.Filter):
+    """Let lines of some messages through only when they have gone on for a while."""
+
+    def __init__(
+        self,
+        messages: Collection[str] = PASSING,
+        *,
+        lasting_s: float = _PASSED_AFTER_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._messages = messages
+        self._lasting_s = lasting_s
+        self._clock = clock
+        self._seen: dict[str, tuple[float, float]] = {}  # message → first of a row, latest
+        self._lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Decide on one line; a row of lines has ended where none came for `lasting_s`."""
+        message = str(record.msg)
+        if message not in self._messages:
+            return True
+        now = self._clock()
+        with self._lock:
+            first, latest = self._seen.get(message, (now, now))
+            if now - latest > self._lasting_s:
+                first = now
+            self._seen[message] = (first, now)
+        return now - first >= self._lasting_s
+
+
 #: Libraries whose news at level info are of no use to an operator.
 CHATTY = ("aiokafka", "asyncio", "httpcore", "httpcore2", "httpx", "httpx2", "openai")
 
@@ -102,6 +144,7 @@ def configure_logging(
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(stream)
+    handler.addFilter(HoldBack())
     handler.addFilter(RateLimit("aiokafka"))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlings.blobs import BlobStore
-from starlings.kafka.admin import check_topics
+from starlings.kafka.admin import COMMAND, check_topics
 from starlings.kafka.codec import Codec
 from starlings.kafka.connection import Connection, KafkaSettings
 from starlings.kafka.publisher import Publisher
@@ -33,9 +33,11 @@ class KafkaPorts:
 
 @asynccontextmanager
 async def kafka_ports(
-    ctx: ServiceContext[Any], name: str, needed: Sequence[TopicSpec]
+    ctx: ServiceContext[Any], name: str, needed: Sequence[TopicSpec], *, agents: Sequence[str] = ()
 ) -> AsyncGenerator[KafkaPorts]:
     """Connect a service to Kafka for as long as the block lasts.
+
+    `agents` are those whose topics are among the needed ones.
 
     Raises:
         ConfigError: where a setting is wrong, or a needed topic is missing or differs.
@@ -43,7 +45,8 @@ async def kafka_ports(
     settings = ctx.settings
     connection = Connection(load_settings(KafkaSettings), client_id=f"starlings-{name}")
     await connection.connect(wait_s=CONNECT_WAIT_S)
-    await check_topics(connection, needed)
+    command = " --agent ".join((COMMAND, *agents))
+    await check_topics(connection, needed, command=command)
     codec = Codec(source=f"starlings/{name}/{ctx.instance}", blobs=BlobStore(settings.blobs_url))
     publisher = Publisher(connection, codec)
     await publisher.start()

@@ -8,13 +8,13 @@ A crash between any two of them repeats a decision under the same id, which its 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
 from starlings.choreography import (
     CarryPolicy,
@@ -30,37 +30,36 @@ from starlings.choreography import (
 )
 from starlings.kafka.codec import Codec, Received
 from starlings.messages import (
-    ErrorInfo,
-    InvariantBroken,
-    Message,
     PlanCreated,
     PlanRejected,
     RunDone,
+    StarlingsError,
     StepScheduled,
     StepSkipped,
     StopAnnounced,
     TimerFired,
-    Topics,
+    TransientError,
     UndecodableMessage,
     error_info,
     header,
     message_id,
-    run_key,
     snapshot_id,
     timer_id,
 )
 
+from .commits import Start, write_metadata
+from .decoding import Bury, decode_patiently, insist_on_burial, stand_in
 from .outbox import NO_CAUSE, Cause, Outbox, Parcel
 from .timers import TimerQueue
 
 log = structlog.get_logger()
 
 CARRY_PER_ROUND = 50
+CARRY_STEPS_PER_ROUND = 5_000
 READ_PER_TURN = 64
 _CONFIRMING = {model.CE_TYPE: model.NAME for model in (StepScheduled, StepSkipped, StopAnnounced)}
 
-Bury = Callable[[ConsumerRecord, ErrorInfo], Awaitable[None]]
-ReadAt = Callable[[TopicPartition, int], Awaitable[Received | None]]
+RecordAt = Callable[[TopicPartition, int], Awaitable[ConsumerRecord | None]]
 
 
 @dataclass(slots=True)
@@ -84,11 +83,11 @@ class Surroundings:
 
     codec: Codec
     outbox: Outbox
-    topics: Topics
     bury: Bury
-    read_at: ReadAt
+    record_at: RecordAt
     policy: CarryPolicy = field(default_factory=CarryPolicy)
     counters: Counters = field(default_factory=Counters)
+    blob_patience_s: float = 120.0
 
 
 class _Read(NamedTuple):
@@ -99,45 +98,65 @@ class _Read(NamedTuple):
     cause: Cause = NO_CAUSE
 
 
-def write_metadata(restore_from: int) -> str:
-    """Write the offset metadata of a commit."""
-    return json.dumps({"v": 1, "restore_from": restore_from})
-
-
-def read_metadata(metadata: str | None) -> int | None:
-    """Read `restore_from` out of a commit's metadata; None where it is missing or foreign."""
-    try:
-        value = json.loads(metadata or "").get("restore_from")
-    except (ValueError, AttributeError):
-        return None
-    return value if isinstance(value, int) and value >= 0 else None
-
-
 class Partition:
     """The runs of one partition, and what the coordinator does about them.
 
-    `start` is where reading begins, `end` the end of the log when the partition was assigned.
+    `start` is where reading begins, `end` the end of the log when the partition was assigned; what
+    cannot be read before `handled` has been reported by an earlier owner.
     """
 
     def __init__(
-        self, place: TopicPartition, around: Surroundings, *, start: int, end: int
+        self, place: TopicPartition, around: Surroundings, *, start: Start, end: int
     ) -> None:
         self.place = place
-        self.start = start
+        self.start = start.restore_from
         self.end = end
-        self.ledger = Ledger(start=start, policy=around.policy)
+        self.ledger = Ledger(start=self.start, policy=around.policy)
         self.timers = TimerQueue()
+        self.reading: asyncio.Task[None] | None = None
         self._around = around
         self._count = around.counters
+        self._handled = start.handled
+        self._outgoing: list[Parcel] = []
+        self._unread: list[tuple[ConsumerRecord, UndecodableMessage]] = []
+        self._answering: asyncio.Task[None] | None = None
         self._carrying: dict[str, int] = {}  # run → as_of of a snapshot under way
         self._said_again: set[str] = set()
+        self._traces: dict[str, str] = {}
 
     @property
     def recovering(self) -> bool:
         """Whether the log has not been folded to its end yet."""
         return self.ledger.recovering
 
+    @property
+    def position(self) -> int:
+        """Which record comes next."""
+        return self.ledger.position
+
+    @property
+    def busy(self) -> bool:
+        """Whether records are being read that were fetched earlier."""
+        return self.reading is not None
+
     # -- reading -------------------------------------------------------------------------------
+
+    def start_reading(self, records: Sequence[ConsumerRecord]) -> None:
+        """Begin to read records, beside the other partitions."""
+        self.reading = asyncio.create_task(self.read(records))
+
+    def has_read(self) -> bool:
+        """Say whether what was begun has been read; raise what it failed with."""
+        if self.reading is not None and self.reading.done():
+            reading, self.reading = self.reading, None
+            reading.result()
+        return self.reading is None
+
+    def close(self) -> None:
+        """Let go of the partition: somebody else has it."""
+        for task in (self.reading, self._answering):
+            if task is not None:
+                task.cancel()
 
     async def read(self, records: Sequence[ConsumerRecord]) -> None:
         """Fold records in order and publish what they newly require.
@@ -145,20 +164,25 @@ class Partition:
         A few at a turn of the event loop: what they require goes out while the next are folded.
         """
         for first in range(0, len(records), READ_PER_TURN):
-            await self._read_some(records[first : first + READ_PER_TURN])
+            for record in records[first : first + READ_PER_TURN]:
+                if record.offset < self.ledger.position:
+                    continue  # fetched before a rebalance, and again after it
+                run_id, change, cause = await self._read(record)
+                self._handled = max(self._handled, record.offset + 1)
+                self._count.facts += 1
+                if isinstance(change, Ignored):
+                    self._count.ignored += 1
+                elif not self.ledger.recovering and (change.decisions or change.timers):
+                    run = self.ledger.runs[run_id]
+                    self._take_up(run, change.decisions, change.timers, cause)
+            self._send_outgoing()
             await asyncio.sleep(0)
 
-    async def _read_some(self, records: Iterable[ConsumerRecord]) -> None:
-        parcels: list[Parcel] = []
-        for record in records:
-            run_id, change, cause = await self._read(record)
-            self._count.facts += 1
-            if isinstance(change, Ignored):
-                self._count.ignored += 1
-            elif not self.ledger.recovering and (change.decisions or change.timers):
-                run = self.ledger.runs[run_id]
-                parcels += await self._take_up(run, change.decisions, change.timers, cause)
-        await self._around.outbox.send(parcels)
+    def _send_outgoing(self) -> None:
+        if not self.ledger.recovering:
+            self._answer_for_unread()
+            parcels, self._outgoing = self._outgoing, []
+            self._around.outbox.send(parcels)
 
     async def _read(self, record: ConsumerRecord) -> _Read:
         place = Position(record.offset, record.timestamp)
@@ -176,6 +200,8 @@ class Partition:
         change = self.ledger.fold(place, received.message)
         if isinstance(received.message, PlanCreated | PlanRejected):
             self._count.runs_begun += isinstance(change, Change)
+            if isinstance(change, Change) and received.envelope.traceparent:
+                self._traces[run_id] = received.envelope.traceparent
         if not parked and run_id in self.ledger.parked:
             await self._report_parked(run_id, record)
         return _Read(run_id, change, Cause(received.envelope.id, received.envelope.traceparent))
@@ -188,6 +214,7 @@ class Partition:
         if kind == RunDone.CE_TYPE:
             self._said_again.discard(run_id)
             self._carrying.pop(run_id, None)
+            self._traces.pop(run_id, None)
             self._count.runs_ended += run_id in self.ledger.runs
             return _Read(run_id, self.ledger.end(place, run_id))
         decision_id = confirmed_decision(_CONFIRMING[kind], ident)
@@ -196,18 +223,39 @@ class Partition:
         return _Read(run_id, self.ledger.confirm(place, run_id, decision_id))
 
     async def _decode(self, record: ConsumerRecord) -> Received | None:
+        codec = self._around.codec
         try:
-            return await self._around.codec.decode(record)
+            try:
+                return await codec.decode(record)
+            except TransientError:
+                self._send_outgoing()  # nobody else's steps shall wait for this value
+                return await decode_patiently(codec, record, self._around.blob_patience_s)
         except UndecodableMessage as error:
-            self._count.undecodable += 1
-            await self._around.bury(record, error_info(error))
+            await self._give_up(record, error)
             return None
+
+    async def _give_up(self, record: ConsumerRecord, error: UndecodableMessage) -> None:
+        if record.offset >= self._handled:
+            self._count.undecodable += 1
+            await insist_on_burial(self._around.bury, record, error_info(error))
+        self._unread.append((record, error))
+
+    def _answer_for_unread(self) -> None:
+        """Tell the log of what could not be read, where a run waits for it still."""
+        for record, error in self._unread:
+            fact = stand_in(self.ledger, record, error)
+            if fact is not None:
+                run_id = header(record.headers, "ce_subject") or ""
+                ident = header(record.headers, "ce_id") or message_id(run_id, fact.NAME)
+                self._outgoing.append(self._around.outbox.on_events(run_id, ident, fact))
+        self._unread.clear()
 
     async def _report_parked(self, run_id: str, record: ConsumerRecord) -> None:
         parked = self.ledger.parked[run_id]
         self._count.parked += 1
         log.error("run parked, the others go on", run_id=run_id, error=str(parked.error))
-        await self._around.bury(record, error_info(parked.error))
+        if record.offset >= self._handled:
+            await insist_on_burial(self._around.bury, record, error_info(parked.error))
 
     # -- recovery ------------------------------------------------------------------------------
 
@@ -218,49 +266,50 @@ class Partition:
         known = {**self.ledger.known_plans, **self.ledger.misread}
         log.info("reading again: plans were repeated", partition=self.place.partition)
         self.ledger = Ledger(start=self.start, policy=self._around.policy, known_plans=known)
+        self._unread.clear()
         return True
 
-    async def finish_recovery(self) -> None:
+    def finish_recovery(self) -> None:
         """Publish everything that is decided and not confirmed, now that the end is reached."""
         self.ledger.finish_recovery()
-        parcels: list[Parcel] = []
         for run in list(self.ledger.runs.values()):
             decisions, timers = obligations(run)
-            parcels += await self._take_up(run, tuple(decisions), tuple(timers), NO_CAUSE)
+            self._take_up(run, tuple(decisions), tuple(timers), NO_CAUSE)
         log.info(
             "partition recovered",
             partition=self.place.partition,
             restore_from=self.start,
             position=self.ledger.position,
             open_runs=len(self.ledger.runs),
-            owed=len(parcels),
+            owed=len(self._outgoing),
         )
-        await self._around.outbox.send(parcels)
+        self._send_outgoing()
 
     # -- what follows --------------------------------------------------------------------------
 
-    async def _take_up(
+    def _take_up(
         self, run: Run, decisions: Sequence[Decision], timers: Sequence[Timer], cause: Cause
-    ) -> list[Parcel]:
+    ) -> None:
         for timer in timers:
             self.timers.add(run.run_id, timer)
         self._count.decisions += len(decisions)
+        if cause.traceparent is None:  # a timer, a word from kcat: the trace is the run's
+            cause = cause._replace(traceparent=self._traces.get(run.run_id))
         try:
-            return [await self._around.outbox.parcel(run, d, cause) for d in decisions]
-        except InvariantBroken as error:
+            self._outgoing += [self._around.outbox.parcel(run, d, cause) for d in decisions]
+        except Exception as error:
             self.ledger.park(run.run_id, error)
             self._count.parked += 1
             log.exception("run parked, the others go on", run_id=run.run_id)
-            return []
 
-    async def tend(self, now_ms: int) -> None:
-        """Fire what is due, answer repeats of plans, carry old runs forward."""
+    def tend(self, now_ms: int) -> None:
+        """Fire the timers that are due."""
         if self.ledger.recovering:
             return
         due = self.timers.due(self.ledger.runs, now_ms)
         parcels = [self._timer_fired(run, timer) for run, timer in due]
         self._count.timers += len(parcels)
-        await self._around.outbox.send(parcels)
+        self._around.outbox.send(parcels)
 
     def _timer_fired(self, run: Run, timer: Timer) -> Parcel:
         key = timer.key
@@ -272,15 +321,18 @@ class Partition:
             due_ms=timer.due_ms,
         )
         ident = timer_id(run.run_id, key.kind.value, key.step_id, key.attempt, timer.due_ms)
-        return self._on_events(run.run_id, ident, fact)
+        return self._around.outbox.on_events(run.run_id, ident, fact)
 
-    def _on_events(self, run_id: str, ident: str, fact: Message) -> Parcel:
-        return Parcel(self._around.topics.events, run_key(run_id), ident, run_id, fact)
-
-    async def tend_slowly(self) -> None:
+    def tend_slowly(self) -> None:
         """Do what can wait a second: carry runs forward and answer repeated plans."""
         if self.ledger.recovering:
             return
+        self._around.outbox.send(self._snapshots())
+        if self._answering is None or self._answering.done():
+            self._answering = asyncio.create_task(self._repeat_ends())
+
+    def _snapshots(self) -> list[Parcel]:
+        """Carry old runs forward: a few at a time, and not many steps at once."""
         parcels: list[Parcel] = []
         anchors = self.ledger.anchors
         self._carrying = {
@@ -288,31 +340,37 @@ class Partition:
             for run_id, as_of in self._carrying.items()
             if run_id in anchors and anchors[run_id].offset <= as_of
         }
+        steps = 0
         for run_id in self.ledger.to_carry(CARRY_PER_ROUND + len(self._carrying)):
             if run_id in self._carrying:
                 continue
             fact = self.ledger.carry(run_id)
             self._carrying[run_id] = fact.as_of
             ident = snapshot_id(run_id, fact.plan_offset, fact.as_of)
-            parcels.append(self._on_events(run_id, ident, fact))
+            parcels.append(self._around.outbox.on_events(run_id, ident, fact))
+            steps += len(self.ledger.runs[run_id].order)
+            if steps >= CARRY_STEPS_PER_ROUND:
+                break
         self._count.carried += len(parcels)
-        parcels += await self._ends_to_repeat()
-        await self._around.outbox.send(parcels)
+        return parcels
 
-    async def _ends_to_repeat(self) -> list[Parcel]:
-        parcels: list[Parcel] = []
+    async def _repeat_ends(self) -> None:
+        """Say the ends again that repeated plans ask for, as they lie in the log."""
         for run_id, end in list(self.ledger.repeated.items()):
             if run_id in self._said_again:
                 continue
-            received = await self._around.read_at(self.place, end.offset)
-            if received is None:  # retention took it: no later reader can see it either
-                self.ledger.repeated.pop(run_id, None)
-            if received is not None and isinstance(received.message, RunDone):
+            try:
+                record = await self._around.record_at(self.place, end.offset)
+                if record is None:  # retention took it: no later reader can see it either
+                    self.ledger.repeated.pop(run_id, None)
+                    continue
                 self._said_again.add(run_id)
-                ident = message_id(run_id, RunDone.NAME)
-                parcels.append(self._on_events(run_id, ident, received.message))
-        return parcels
+                await self._around.outbox.repeat(record)
+            except (KafkaError, StarlingsError, OSError, TimeoutError) as error:
+                self._said_again.discard(run_id)
+                log.warning("an end is not said again yet", run_id=run_id, error=repr(error))
+                return
 
     def commit_point(self) -> tuple[int, str]:
         """Say what to commit: the position, and in its metadata how far back a reader must go."""
-        return self.ledger.position, write_metadata(self.ledger.restore_from())
+        return self._handled, write_metadata(self.ledger.restore_from())

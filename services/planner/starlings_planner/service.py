@@ -73,7 +73,9 @@ async def serve(ctx: ServiceContext[PlannerSettings]) -> None:
         ctx.metrics.pull(Metric.REPEATS_DROPPED, lambda: consumer.counters.repeats)
         ctx.metrics.pull(Metric.RUNNING, lambda: consumer.running)
         ctx.metrics.pull(Metric.DEAD_LETTERS, lambda: service.buried)
-        ctx.log.info("planning", topic=topics.requests, model=model.endpoint.description)
+        endpoint = model.endpoint
+        name = endpoint.model if endpoint.offline else endpoint.description  # told at length before
+        ctx.log.info("planning", topic=topics.requests, model=name)
         tidying = asyncio.create_task(service.tidy())
         try:
             await consumer.run(ctx.stop, ctx.settings.grace_s)
