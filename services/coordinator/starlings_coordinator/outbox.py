@@ -1,8 +1,11 @@
 """Publishing what a partition owes: at least once, under ids that are always the same.
 
 A decision that goes to another topic is confirmed on `events` once Kafka has acknowledged it, never
-before. What could not be sent is tried again until it is acknowledged, or until the partition has
-gone to somebody else, who then owes it.
+before. What Kafka did not take is tried again until it is acknowledged; what can never be taken is
+answered for on `events`, so that no run waits for it (`refusals.py`).
+
+Nobody waits for a send: what is quick goes out in the order in which it was handed over; what has
+to wait for an unknown topic or for the blob store waits alone.
 
 Confirmations wait a moment: a step that has started or ended by then confirms its own release, so
 that a short step costs one fact and not two. A crash within that time repeats the release, under
@@ -12,24 +15,32 @@ the same id.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import structlog
+from aiokafka import ConsumerRecord
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from starlings.choreography import Decision, DecisionKind, Run, confirmation_for, message_for
-from starlings.kafka.publisher import Publisher
+from starlings.kafka.codec import CLAIM_ABOVE_BYTES
+from starlings.kafka.publisher import Publisher, publish_error
 from starlings.messages import (
-    ErrorInfo,
+    ConfigError,
+    Headers,
     Message,
-    StepDone,
-    StepOutcome,
+    StarlingsError,
+    StepReady,
     Topics,
-    attempt_id,
+    TransientError,
     run_key,
     step_key,
 )
+
+from .directory import TopicDirectory
+from .refusals import in_place_id, in_place_of, unknown_agent
 
 log = structlog.get_logger()
 
@@ -67,157 +78,203 @@ class Parcel:
 class Outbox:
     """Sends parcels in batches; a batch's confirmations follow its acknowledgements."""
 
-    def __init__(
-        self,
-        publisher: Publisher,
-        topics: Topics,
-        *,
-        topic_exists: Callable[[str], Awaitable[bool]],
-    ) -> None:
+    def __init__(self, publisher: Publisher, topics: Topics, directory: TopicDirectory) -> None:
         self._publisher = publisher
         self._topics = topics
-        self._topic_exists = topic_exists
+        self._directory = directory
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = asyncio.Event()
         self.unacknowledged = 0
-        self.closed = False
 
-    async def parcel(self, run: Run, decision: Decision, cause: Cause) -> Parcel:
+    # -- addressing ----------------------------------------------------------------------------
+
+    def parcel(self, run: Run, decision: Decision, cause: Cause) -> Parcel:
         """Address a decision."""
-        if decision.kind is DecisionKind.RELEASE:
-            return await self._work(run, decision, cause)
+        message = message_for(run, decision)
+        if isinstance(message, StepReady):
+            topic = self._topics.steps(message.agent)
+            key = step_key(run.run_id, message.step_id)
         elsewhere = decision.kind is DecisionKind.STOP
-        return Parcel(
-            self._topics.control if elsewhere else self._topics.events,
-            run_key(run.run_id),
-            decision.id,
-            run.run_id,
-            message_for(run, decision),
-            cause,
-            (run, decision) if elsewhere else None,
-        )
+        if not isinstance(message, StepReady):
+            topic = self._topics.control if elsewhere else self._topics.events
+            key = run_key(run.run_id)
+        confirmed = elsewhere or isinstance(message, StepReady)
+        carries_out = (run, decision) if confirmed else None
+        return Parcel(topic, key, decision.id, run.run_id, message, cause, carries_out)
 
-    async def _work(self, run: Run, decision: Decision, cause: Cause) -> Parcel:
-        step = run.steps[decision.step_id or ""].spec
-        topic = self._topics.steps(step.agent)
-        if not await self._topic_exists(topic):
-            return self._undeliverable(run, decision, topic)
-        return Parcel(
-            topic,
-            step_key(run.run_id, step.id),
-            decision.id,
-            run.run_id,
-            message_for(run, decision),
-            cause,
-            (run, decision),
-        )
-
-    def _undeliverable(self, run: Run, decision: Decision, topic: str) -> Parcel:
-        """Put on record that an attempt cannot reach its agent, so that the run does not hang."""
-        step = run.steps[decision.step_id or ""].spec
-        error = ErrorInfo(
-            code="unknown_agent",
-            message=f"agent {step.agent!r} has never been started here: topic {topic} is missing",
-        )
-        done = StepDone(
-            run_id=run.run_id,
-            step_id=step.id,
-            attempt=decision.attempt,
-            agent=step.agent,
-            outcome=StepOutcome.ERROR,
-            error=error,
-            instance="coordinator",
-        )
-        ident = attempt_id(run.run_id, step.id, decision.attempt, StepDone.NAME)
-        return Parcel(self._topics.events, run_key(run.run_id), ident, run.run_id, done)
+    def on_events(self, run_id: str, ident: str, fact: Message, cause: Cause = NO_CAUSE) -> Parcel:
+        """Address a fact."""
+        return Parcel(self._topics.events, run_key(run_id), ident, run_id, fact, cause)
 
     def _confirmation(self, run: Run, decision: Decision) -> Parcel | None:
         """Confirm a decision, where the log has not said by itself that it was carried out."""
         confirmation = confirmation_for(run, decision) if decision.id in run.owed else None
         if confirmation is None:
             return None
-        return Parcel(
-            self._topics.events,
-            run_key(run.run_id),
-            confirmation.id,
-            run.run_id,
-            confirmation.message,
-            Cause(decision.id),
+        return self.on_events(run.run_id, confirmation.id, confirmation.message, Cause(decision.id))
+
+    # -- sending -------------------------------------------------------------------------------
+
+    def send(self, parcels: Sequence[Parcel]) -> None:
+        """Take parcels over; all that follows goes on in the background."""
+        if not parcels:
+            return
+        self.unacknowledged += len(parcels)
+        quick = [parcel for parcel in parcels if self._is_known(parcel.topic)]
+        if quick:
+            self._start(self._send_all(quick))
+        if len(quick) < len(parcels):
+            for parcel in parcels:
+                if not self._is_known(parcel.topic):
+                    self._start(self._send_one(parcel))
+
+    def _is_known(self, topic: str) -> bool:
+        return self._topics.agent_of(topic) is None or self._directory.knows(topic)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send_all(self, parcels: Sequence[Parcel]) -> None:
+        """Send in order; what is large or refused goes on alone."""
+        sent: list[tuple[Parcel, asyncio.Future[Any]]] = []
+        for parcel in parcels:
+            try:
+                value, headers = self._write(parcel)
+                if len(value) > CLAIM_ABOVE_BYTES:
+                    self._start(self._send_one(parcel))
+                else:
+                    acknowledgement = await self._publisher.send_raw(
+                        parcel.topic, parcel.key, value, headers
+                    )
+                    sent.append((parcel, acknowledgement))
+            except Exception as error:
+                self._start(self._send_one(parcel, failure=_as_ours(parcel.topic, error)))
+        carried_out: list[tuple[Run, Decision]] = []
+        for parcel, acknowledgement in sent:
+            failure = await _failure(parcel.topic, acknowledgement)
+            if failure is not None:
+                self._start(self._send_one(parcel, failure=failure))
+                continue
+            self.unacknowledged -= 1
+            if parcel.carries_out is not None:
+                carried_out.append(parcel.carries_out)
+        await self._confirm(carried_out)
+
+    async def _send_one(self, parcel: Parcel, *, failure: StarlingsError | None = None) -> None:
+        """Send a parcel until it is acknowledged, or answered for, or the outbox closes."""
+        while True:
+            if failure is None and not await self._has_topic(parcel):
+                failure = unknown_agent(parcel.topic)
+            if failure is None:
+                failure = await self._try(parcel)
+            if failure is None:
+                self.unacknowledged -= 1
+                await self._confirm([parcel.carries_out] if parcel.carries_out else [])
+                return
+            log.warning("not acknowledged", id=parcel.id, topic=parcel.topic, error=str(failure))
+            if self._is_final(parcel, failure) or self._closing.is_set():
+                self.unacknowledged -= 1
+                self._answer_for(parcel, failure)
+                return
+            self._directory.forget(parcel.topic)
+            await self._pause(RETRY_AFTER_S)
+            failure = None
+
+    async def _has_topic(self, parcel: Parcel) -> bool:
+        return self._is_known(parcel.topic) or await self._directory.has(parcel.topic)
+
+    def _is_final(self, parcel: Parcel, failure: StarlingsError) -> bool:
+        """Say whether no other try can help; what a person can mend in our own topics, may."""
+        if isinstance(failure, ConfigError):
+            denied = isinstance(failure.__cause__, TopicAuthorizationFailedError)
+            return denied and self._topics.agent_of(parcel.topic) is not None
+        return not failure.retryable
+
+    def _answer_for(self, parcel: Parcel, failure: StarlingsError) -> None:
+        """Tell the log what could not be published, where a run waits for it."""
+        instead = in_place_of(parcel.message, failure) if self._is_final(parcel, failure) else None
+        if instead is not None:
+            ident = in_place_id(parcel.message)
+            self.send([self.on_events(parcel.run_id, ident, instead, parcel.cause)])
+        else:
+            log.error("given up", id=parcel.id, topic=parcel.topic, error=str(failure))
+
+    def _write(self, parcel: Parcel) -> tuple[bytes, Headers]:
+        return self._publisher.codec.write(
+            parcel.message,
+            id=parcel.id,
+            subject=parcel.run_id,
+            traceparent=parcel.cause.traceparent,
+            causation_id=parcel.cause.id,
         )
 
-    async def send(self, parcels: Sequence[Parcel]) -> None:
-        """Hand parcels to the producer in order; what follows goes on in the background."""
-        sent = [(parcel, await self._try(parcel)) for parcel in parcels]
-        if sent:
-            self.unacknowledged += len(sent)
-            task = asyncio.create_task(self._see_through(sent))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _try(self, parcel: Parcel) -> asyncio.Future[Any] | Exception:
+    async def _try(self, parcel: Parcel) -> StarlingsError | None:
         try:
-            return await self._publisher.send(
-                parcel.topic,
-                parcel.key,
-                parcel.message,
-                id=parcel.id,
-                subject=parcel.run_id,
-                traceparent=parcel.cause.traceparent,
-                causation_id=parcel.cause.id,
+            value, headers = self._write(parcel)
+            if len(value) > CLAIM_ABOVE_BYTES:
+                value, headers = await self._publisher.codec.claim(value, headers)
+            acknowledgement = await self._publisher.send_raw(
+                parcel.topic, parcel.key, value, headers
             )
         except Exception as error:
-            return error
+            return _as_ours(parcel.topic, error)
+        return await _failure(parcel.topic, acknowledgement)
 
-    async def _see_through(
-        self, sent: Sequence[tuple[Parcel, asyncio.Future[Any] | Exception]]
-    ) -> None:
-        try:
-            carried_out = [
-                parcel.carries_out
-                for parcel, attempt in sent
-                if await self._acknowledged(parcel, attempt) and parcel.carries_out is not None
-            ]
-        finally:
-            self.unacknowledged -= len(sent)
+    async def _confirm(self, carried_out: Sequence[tuple[Run, Decision]]) -> None:
         if carried_out:
-            await asyncio.sleep(CONFIRM_AFTER_S)
+            await self._pause(CONFIRM_AFTER_S)
             confirmations = (self._confirmation(run, decision) for run, decision in carried_out)
-            await self.send([parcel for parcel in confirmations if parcel is not None])
+            self.send([parcel for parcel in confirmations if parcel is not None])
 
-    async def room(self) -> None:
-        """Wait until Kafka has caught up with what was sent."""
-        while self.unacknowledged >= MAX_UNACKNOWLEDGED and self._tasks:
-            await asyncio.wait(set(self._tasks), return_when=asyncio.FIRST_COMPLETED)
+    async def repeat(self, record: ConsumerRecord) -> None:
+        """Publish a record again as it lies in the log."""
+        headers = list(record.headers)
+        await self._publisher.forward(record.topic, record.key, record.value, headers=headers)
 
-    async def _acknowledged(self, parcel: Parcel, attempt: asyncio.Future[Any] | Exception) -> bool:
-        """Wait for the acknowledgement; try again until it comes or the outbox is closed."""
-        while True:
-            error = attempt if isinstance(attempt, Exception) else await _failure(attempt)
-            if error is None:
-                return True
-            log.warning(
-                "not acknowledged, trying again",
-                id=parcel.id,
-                topic=parcel.topic,
-                error=str(error) or type(error).__name__,
+    # -- room, and the end ---------------------------------------------------------------------
+
+    async def room(self, within_s: float) -> bool:
+        """Say whether more may be handed over; wait a while for Kafka to catch up."""
+        if self.unacknowledged >= MAX_UNACKNOWLEDGED and self._tasks:
+            await asyncio.wait(
+                set(self._tasks), timeout=within_s, return_when=asyncio.FIRST_COMPLETED
             )
-            if self.closed:
-                return False
-            await asyncio.sleep(RETRY_AFTER_S)
-            attempt = await self._try(parcel)
+        return self.unacknowledged < MAX_UNACKNOWLEDGED
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
 
     async def close(self, grace_s: float) -> None:
-        """Stop trying again; let what is under way arrive within the grace."""
-        self.closed = True
-        if self._tasks:
-            _, late = await asyncio.wait(set(self._tasks), timeout=grace_s)
-            for task in late:
-                task.cancel()
+        """Stop trying again; let what is under way arrive, and be confirmed, within the grace."""
+        self._closing.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                while self._tasks:
+                    await asyncio.wait(set(self._tasks))
+        late = set(self._tasks)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
 
-async def _failure(acknowledgement: asyncio.Future[Any]) -> Exception | None:
+async def _failure(topic: str, acknowledgement: asyncio.Future[Any]) -> StarlingsError | None:
     """Wait for an acknowledgement; return what went wrong, if anything did."""
-    try:
-        await acknowledgement
-    except Exception as error:
+    await asyncio.wait({acknowledgement})
+    if acknowledgement.cancelled():
+        return TransientError("the producer was closed", code="kafka_unavailable")
+    error = acknowledgement.exception()
+    return None if error is None else _as_ours(topic, error)
+
+
+def _as_ours(topic: str, error: BaseException) -> StarlingsError:
+    """Say of any error what it means; what nobody has thought of is tried again."""
+    if isinstance(error, StarlingsError):
         return error
-    return None
+    known = isinstance(error, KafkaError)
+    ours = publish_error(topic, error) if known else TransientError(f"not sent: {error!r}")
+    ours.__cause__ = error
+    return ours

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 from aiokafka import (
@@ -22,23 +22,36 @@ from aiokafka import (
 )
 from aiokafka.errors import KafkaError
 
-from starlings.kafka.codec import Received
-from starlings.kafka.connection import Connection
 from starlings.kafka.dead_letters import bury
+from starlings.kafka.readback import ends_of
+from starlings.kafka.watchdog import Stalled, Watchdog
 from starlings.messages import ErrorInfo
 from starlings.service import KafkaPorts, Metric, ServiceContext, kafka_ports
 
+from .commits import starting_point
+from .directory import TopicDirectory
 from .outbox import Outbox
-from .partition import Counters, Partition, Surroundings, read_metadata
+from .partition import Counters, Partition, Surroundings
 from .settings import CoordinatorSettings
 
 log = structlog.get_logger()
 
 STOP_GRACE_SHARE = 0.5
 POLL_MS = 100  # also the precision of timers when nothing else happens
+BUSY_POLL_MS = 20  # some partition was not asked for, and may be ready for more any moment
 MAX_RECORDS = 2_000
+HEARTBEAT_MS = 1_000  # members learn of a rebalance by their heartbeat
 SLOW_EVERY_S = 1.0
-DIRECTORY_AGE_S = 1.0
+SLOW_READ_S = 0.25
+START_WITHIN_S = 10.0
+REBUILD_PAUSE_S = 1.0
+COMMIT_WITHIN_S = 10.0
+REVOKE_WITHIN_S = 3.0
+LEAVE_WITHIN_S = 10.0
+POSITION_WITHIN_S = 1.0
+WATCH_WITHIN_S = 5.0
+
+Records = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 
 
 def wall_clock_ms() -> int:
@@ -71,42 +84,22 @@ def _open_runs(coordinator: Coordinator) -> int:
     return sum(len(partition.ledger.runs) for partition in list(coordinator.partitions.values()))
 
 
-class TopicDirectory:
-    """Which topics exist; asked again at most every second, and only where one is missing."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._known: set[str] = set()
-        self._asked = float("-inf")
-
-    async def has(self, topic: str) -> bool:
-        """Say whether a topic exists; where that cannot be found out now, assume it does."""
-        if topic in self._known:
-            return True
-        if time.monotonic() - self._asked > DIRECTORY_AGE_S:
-            self._asked = time.monotonic()
-            try:
-                self._known = await self._connection.topic_names()
-            except (KafkaError, OSError, TimeoutError):
-                return True
-        return topic in self._known
-
-
 class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]
     """All partitions that this process has been assigned."""
 
     def __init__(self, ports: KafkaPorts, *, settings: CoordinatorSettings) -> None:
         self._connection = ports.connection
-        self._codec = ports.codec
         self._publisher = ports.publisher
         self._topics = ports.topics
         self._settings = settings
         self._consumer: AIOKafkaConsumer | None = None
+        self._joined = False
+        self._kept: dict[TopicPartition, Partition] = {}
         self._commits: dict[TopicPartition, tuple[int, str]] = {}
-        self._progress = time.monotonic()
+        self._committing: asyncio.Task[None] | None = None
         self._broken: Exception | None = None
-        self._directory = TopicDirectory(ports.connection)
-        self.outbox = Outbox(ports.publisher, ports.topics, topic_exists=self._directory.has)
+        self._watchdog = Watchdog(settings.stall_s)
+        self.outbox = Outbox(ports.publisher, ports.topics, TopicDirectory(ports.connection))
         self.counters = Counters()
         self.partitions: dict[TopicPartition, Partition] = {}
         self.rebuilt = 0
@@ -114,60 +107,87 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]
         self._around = Surroundings(
             codec=ports.codec,
             outbox=self.outbox,
-            topics=ports.topics,
             bury=self._bury,
-            read_at=self._read_at,
+            record_at=ports.connection.record_at,
             policy=settings.policy(),
             counters=self.counters,
+            blob_patience_s=settings.blob_patience_s,
         )
 
     def not_ready(self) -> str | None:
-        """Say why this coordinator is not at work yet; None where it is."""
-        if not self.partitions:
-            return "no partition assigned"
+        """Say why this coordinator is not at work yet; None where it is, or is a spare one."""
+        if not self._joined:
+            return "not in its group yet"
         restoring = [p.place.partition for p in self.partitions.values() if p.recovering]
         return f"restoring partitions {restoring}" if restoring else None
 
     # -- the loop ------------------------------------------------------------------------------
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Coordinate until told to stop; a consumer that makes no progress is built anew."""
+        """Coordinate until told to stop; a consumer that fails or stalls is built anew."""
         while not stop.is_set():
-            self._consumer = self._connection.consumer(group_id=self._topics.coordinator_group)
-            await self._consumer.start()
-            self._consumer.subscribe([self._topics.events], listener=self)
-            try:
-                await self._loop(self._consumer, stop)
-            except KafkaError as error:
+            failure = await self._live(stop)
+            if failure is not None:
                 self.rebuilt += 1
-                log.warning("consumer failed, building it anew", error=str(error) or repr(error))
-                await asyncio.sleep(1)
-            finally:
-                await self._leave(self._consumer)
+                reason = str(failure) or repr(failure)
+                log.warning("consumer failed, building it anew", error=reason)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), REBUILD_PAUSE_S)
         await self.outbox.close(self._settings.grace_s * STOP_GRACE_SHARE)
+
+    async def _live(self, stop: asyncio.Event) -> Exception | None:
+        """Be a member of the group until told to stop, or until the consumer fails."""
+        self.last_loop_monotonic = time.monotonic()
+        session_ms = int(self._settings.session_timeout_s * 1000)
+        consumer = self._connection.consumer(
+            group_id=self._topics.coordinator_group,
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=min(HEARTBEAT_MS, session_ms // 3),
+        )
+        try:
+            await asyncio.wait_for(consumer.start(), START_WITHIN_S)
+            self._consumer = consumer
+            consumer.subscribe([self._topics.events], listener=self)
+            await self._loop(consumer, stop)
+        except (KafkaError, OSError, TimeoutError) as error:
+            return error
+        finally:
+            await self._leave(consumer)
+        return None
 
     async def _loop(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
         next_commit = next_slow = time.monotonic()
-        self._progress = time.monotonic()
         while not stop.is_set():
-            self.last_loop_monotonic = time.monotonic()
-            batch = await consumer.getmany(timeout_ms=self._poll_ms(), max_records=MAX_RECORDS)
+            self.last_loop_monotonic = now = time.monotonic()
+            await self._read(await self._poll(consumer))
             if self._broken is not None:
                 raise KafkaError(f"taking over partitions failed: {self._broken!r}")
-            await self._read(batch)
             await self._finish_recoveries(consumer)
-            await self.outbox.room()
-            now = time.monotonic()
             for partition in list(self.partitions.values()):
-                await partition.tend(wall_clock_ms())
+                partition.tend(wall_clock_ms())
                 if now >= next_slow:
-                    await partition.tend_slowly()
+                    partition.tend_slowly()
             if now >= next_slow:
                 next_slow = now + SLOW_EVERY_S
                 await self._watch(consumer)
             if now >= next_commit:
                 next_commit = now + self._settings.commit_every_s
-                await self._commit(consumer, list(self.partitions))
+                self._commit_soon(consumer)
+
+    async def _poll(self, consumer: AIOKafkaConsumer) -> Records:
+        """Fetch for the partitions that can take more, and never stop polling."""
+        has_room = await self.outbox.room(POLL_MS / 1000)
+        wanted = [place for place, p in self.partitions.items() if not p.busy] if has_room else []
+        batch: Records
+        if has_room and len(wanted) == len(self.partitions):
+            batch = await consumer.getmany(timeout_ms=self._poll_ms(), max_records=MAX_RECORDS)
+        elif wanted:
+            wait_ms = min(BUSY_POLL_MS, self._poll_ms())
+            batch = await consumer.getmany(*wanted, timeout_ms=wait_ms, max_records=MAX_RECORDS)
+        else:
+            nothing = TopicPartition(self._topics.events, -1)
+            batch = await consumer.getmany(nothing, timeout_ms=0)
+        return batch
 
     def _poll_ms(self) -> int:
         """Poll no longer than until the next timer falls due."""
@@ -177,82 +197,121 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]
             return POLL_MS
         return max(0, min(POLL_MS, next_due - wall_clock_ms()))
 
-    async def _read(self, batch: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
-        # Looked up before the first await: a rebalance in between brings partitions that begin
-        # elsewhere, and records fetched before an assignment was taken up are read again anyhow.
-        readers = [(self.partitions.get(place), records) for place, records in batch.items()]
-        for partition, records in readers:
+    async def _read(self, batch: Records) -> None:
+        """Let partitions read; one that waits for a value from afar holds up only itself."""
+        for place, records in batch.items():
+            # What was fetched before an assignment was taken up is read again anyhow.
+            partition = self.partitions.get(place)
             if partition is not None and records:
-                self._progress = time.monotonic()
-                await partition.read(records)
+                self._watchdog.arrived(place)
+                partition.start_reading(records)
+        reading = [p.reading for p in self.partitions.values() if p.reading is not None]
+        if reading:
+            await asyncio.wait(reading, timeout=SLOW_READ_S)
+            for partition in self.partitions.values():
+                partition.has_read()
 
     async def _finish_recoveries(self, consumer: AIOKafkaConsumer) -> None:
         for place, partition in list(self.partitions.items()):
-            if not partition.recovering or await consumer.position(place) < partition.end:
+            if not partition.recovering or partition.busy:
+                continue
+            position = await _position(consumer, place)
+            if position is None or position < partition.end:
+                continue
+            if self.partitions.get(place) is not partition:
                 continue
             if partition.must_read_again():
                 consumer.seek(place, partition.start)
             else:
-                await partition.finish_recovery()
+                partition.finish_recovery()
 
     # -- assignments ---------------------------------------------------------------------------
 
     async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
-        """Say how far the next owner must go back, and forget the partitions."""
+        """Say how far the next owner must go back; keep what may come back at once."""
         if self._consumer is not None:
-            await self._commit(self._consumer, revoked)
+            await self._commit(self._consumer, list(revoked), within_s=REVOKE_WITHIN_S)
         for place in revoked:
-            self.partitions.pop(place, None)
+            partition = self.partitions.pop(place, None)
+            self._commits.pop(place, None)
+            if partition is not None and not partition.recovering and not partition.busy:
+                self._kept[place] = partition
+            elif partition is not None:
+                partition.close()
 
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
         """Begin to read each partition where its last owner said."""
-        if self._consumer is None or not assigned:
+        if self._consumer is None:
             return
         try:
             await self._take_over(self._consumer, list(assigned))
         except Exception as error:  # the client would only log it, and go on without us
             self._broken = error
+        self._joined = True
 
     async def _take_over(self, consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> None:
-        committed = await self._connection.committed(self._topics.coordinator_group, places)
-        begins = await consumer.beginning_offsets(places)
-        ends = await consumer.end_offsets(places)
-        for place in places:
-            start = self._start(place, committed.get(place), begins[place])
-            consumer.seek(place, start)
-            self.partitions[place] = Partition(place, self._around, start=start, end=ends[place])
-        self._progress = time.monotonic()
-        log.info("partitions assigned", partitions=sorted(place.partition for place in places))
+        """Go on with partitions that have come back, and open the others.
 
-    def _start(self, place: TopicPartition, committed: OffsetAndMetadata | None, begin: int) -> int:
-        if committed is None:
-            return begin
-        restore_from = read_metadata(committed.metadata)
-        if restore_from is None:
-            log.warning("no restore_from in the commit, reading all", partition=place.partition)
-            return begin
-        if restore_from < begin:
-            log.error(
-                "retention has deleted facts that open runs need; raise retention.ms of the topic",
-                topic=place.topic,
-                partition=place.partition,
-                restore_from=restore_from,
-                begin=begin,
-            )
-        return max(restore_from, begin)
+        Every rebalance revokes everything. The log is the truth, so that whoever goes on where it
+        stopped reading knows as much as who begins anew, whatever others did in between.
+        """
+        kept, self._kept = self._kept, {}
+        begins = await consumer.beginning_offsets(places) if places else {}
+        ends = await consumer.end_offsets(places) if places else {}
+        for place, partition in kept.items():
+            if place in begins and begins[place] <= partition.position <= ends[place]:
+                consumer.seek(place, partition.position)
+                self.partitions[place] = partition
+            else:
+                partition.close()
+        new = [place for place in places if place not in self.partitions]
+        committed = await self._committed(new)
+        for place in new:
+            start = starting_point(place, committed.get(place), begins[place], ends[place])
+            consumer.seek(place, start.restore_from)
+            self.partitions[place] = Partition(place, self._around, start=start, end=ends[place])
+        self._watchdog.reset()
+        log.info("partitions assigned", kept=_numbers(kept), new=_numbers(new))
+
+    async def _committed(
+        self, places: list[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
+        if not places:
+            return {}
+        return await self._connection.committed(self._topics.coordinator_group, places)
 
     async def _leave(self, consumer: AIOKafkaConsumer) -> None:
-        self._consumer, self._broken = None, None
-        with contextlib.suppress(KafkaError):
-            await self._commit(consumer, list(self.partitions))
+        self._consumer, self._broken, self._joined = None, None, False
+        await self._commit(consumer, list(self.partitions), within_s=REVOKE_WITHIN_S)
+        for partition in [*self.partitions.values(), *self._kept.values()]:
+            partition.close()
         self.partitions.clear()
+        self._kept.clear()
         self._commits.clear()
         with contextlib.suppress(KafkaError, TimeoutError):
-            await asyncio.wait_for(consumer.stop(), timeout=10)
+            await asyncio.wait_for(consumer.stop(), LEAVE_WITHIN_S)
 
     # -- committing and watching ---------------------------------------------------------------
 
-    async def _commit(self, consumer: AIOKafkaConsumer, places: list[TopicPartition]) -> None:
+    def _commit_soon(self, consumer: AIOKafkaConsumer) -> None:
+        """Commit beside the loop: the group's broker may be away while all others are there."""
+        if self._committing is None or self._committing.done():
+            commit = self._commit_changes(consumer, list(self.partitions), COMMIT_WITHIN_S)
+            self._committing = asyncio.create_task(commit)
+
+    async def _commit(
+        self, consumer: AIOKafkaConsumer, places: list[TopicPartition], *, within_s: float
+    ) -> None:
+        """Commit now, in the place of the commit that may be under way."""
+        if self._committing is not None:
+            self._committing.cancel()
+            await asyncio.gather(self._committing, return_exceptions=True)
+            self._committing = None
+        await self._commit_changes(consumer, places, within_s)
+
+    async def _commit_changes(
+        self, consumer: AIOKafkaConsumer, places: list[TopicPartition], within_s: float
+    ) -> None:
         """Commit what has changed; a commit that fails is made up for by the next one."""
         points = {
             place: partition.commit_point()
@@ -263,26 +322,46 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]
         if not changed:
             return
         try:
-            await consumer.commit({p: OffsetAndMetadata(*point) for p, point in changed.items()})
+            async with asyncio.timeout(within_s):
+                await consumer.commit(
+                    {p: OffsetAndMetadata(*point) for p, point in changed.items()}
+                )
             self._commits.update(changed)
-        except KafkaError as error:
+        except (KafkaError, TimeoutError) as error:
             log.warning("commit failed, the next one will tell", error=str(error) or repr(error))
 
     async def _watch(self, consumer: AIOKafkaConsumer) -> None:
         """Raise where records wait but none arrive: some stalls of the client never end."""
-        if time.monotonic() - self._progress < self._settings.stall_s or not self.partitions:
+        asked = [place for place, p in self.partitions.items() if not p.busy]
+        suspects = self._watchdog.suspects(asked, time.monotonic())
+        if not suspects:
             return
-        self._progress = time.monotonic()
-        ends = await consumer.end_offsets(list(self.partitions))
-        for place in self.partitions:
-            if await consumer.position(place) < ends[place]:
-                raise KafkaError(f"no progress on {place.topic}/{place.partition}")
+        try:
+            async with asyncio.timeout(WATCH_WITHIN_S):
+                ends = await ends_of(self._connection, suspects)
+        except (KafkaError, OSError, TimeoutError):
+            ends = {}  # nobody answers: that is no stall of ours
+        for place in suspects:
+            position = await _position(consumer, place)
+            if place in ends and position is not None and position < ends[place].end:
+                raise Stalled(f"nothing arrives from {place.topic}/{place.partition}")
+            self._watchdog.arrived(place)
 
     # -- what partitions need ------------------------------------------------------------------
 
     async def _bury(self, record: ConsumerRecord, error: ErrorInfo) -> None:
         await bury(self._publisher, record, error, topics=self._topics)
 
-    async def _read_at(self, place: TopicPartition, offset: int) -> Received | None:
-        record = await self._connection.record_at(place, offset)
-        return await self._codec.decode(record) if record is not None else None
+
+async def _position(consumer: AIOKafkaConsumer, place: TopicPartition) -> int | None:
+    """Say which record comes next; None where that is not for us to know at the moment."""
+    try:
+        async with asyncio.timeout(POSITION_WITHIN_S):
+            position: int = await consumer.position(place)
+    except (KafkaError, TimeoutError):  # a rebalance has just taken the partition
+        return None
+    return position
+
+
+def _numbers(places: Iterable[TopicPartition]) -> list[int]:
+    return sorted(place.partition for place in places)
