@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import platform
 import signal
@@ -19,7 +20,7 @@ import uvloop
 from starlings.broker import VERSION
 from starlings.messages import Topics
 
-from . import floor, measures
+from . import floor, measures, shares
 from .agent import AGENT
 from .driver import Driver
 from .report import PlanTimes, Report, Sample, costs, missed, render
@@ -179,6 +180,10 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure, print the tables, and say by the exit code whether the marks are met."""
     asked = arguments()
+    if asked.profile:
+        asked.profile.mkdir(parents=True, exist_ok=True)
+    # The client complains that topics made a moment ago have no leader yet; real trouble raises.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory(prefix="starlings-bench-") as name:
@@ -195,6 +200,8 @@ def main() -> int:
             began = time.perf_counter()
             report = uvloop.run(bench.run())
     print(f"\n{render(report)}\n\ntook {time.perf_counter() - began:.0f} s")
+    for file in sorted(asked.profile.glob("*.stacks")) if asked.profile else ():
+        print(f"\nCPU time of the {file.stem} by module:", *shares.lines(file), sep="\n")
     marks = missed(report)
     if marks:
         print(f"marks missed: {', '.join(marks)}")

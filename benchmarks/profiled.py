@@ -2,7 +2,8 @@
 
 A sampling profile: a timer of CPU time interrupts the process every millisecond and the stack is
 noted. A tracing profiler would make short functions look several times as dear as they are. The
-file has a line per stack, `outermost;…;innermost count`, as flame graph tools read it.
+file has a line per stack, `outermost;…;innermost count`, as flame graph tools read it. A frame is
+`module:function`.
 """
 
 from __future__ import annotations
@@ -37,8 +38,7 @@ class Sampler:
     def _sample(self, _number: int, frame: FrameType | None) -> None:
         names: list[str] = []
         while frame is not None:
-            code = frame.f_code
-            names.append(f"{Path(code.co_filename).stem}.{code.co_qualname}")
+            names.append(f"{frame.f_globals.get('__name__')}:{frame.f_code.co_qualname}")
             frame = frame.f_back
         self.stacks[";".join(reversed(names))] += 1
 
