@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from .app import app
+import sys
 
 
 def main() -> None:
     """Run the command line; the process ends with the command's exit code."""
+    try:
+        from .app import app  # noqa: PLC0415 - an extra, which may be missing
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "rich"):
+            raise
+        sys.exit(f"starlings: the command line needs starlings[cli] ({error.name} is missing)")
     app(prog_name="starlings")
 
 
