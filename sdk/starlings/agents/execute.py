@@ -157,8 +157,9 @@ def _failure(error: BaseException, ctx: StepContext) -> ErrorInfo:
         )
     except Exception:  # its text cannot be had: an author's class may raise in __str__
         info = ErrorInfo(code="unexpected", message=type(error).__name__, retryable=True)
-    known = isinstance(error, StarlingsError)
-    ctx.log.warning("step failed", code=info.code, error=info.message, exc_info=not known and error)
+    cause = error.__cause__ or error
+    bug = None if isinstance(cause, StarlingsError) else cause  # its author needs the traceback
+    ctx.log.warning("step failed", code=info.code, error=info.message, exc_info=bug)
     return info
 
 

@@ -153,6 +153,9 @@ def _readable_part(data: Any) -> Plan:
     return Plan.model_construct(steps=steps)
 
 
+_SAID = {"model_type": "it has to be an object, with its fields by name"}
+
+
 def _shape_problem(error: Any, data: Any) -> Problem:
     location = list(error["loc"])
     step = None
@@ -164,7 +167,7 @@ def _shape_problem(error: Any, data: Any) -> Problem:
     given = error.get("input")
     if location[:1] == ["depends_on"] and isinstance(given, str) and given.startswith("#"):
         return _no_such_index(step, given, len(data["steps"]))
-    message = error["msg"].removeprefix("Value error, ")
+    message = _SAID.get(error["type"]) or error["msg"].removeprefix("Value error, ")
     return Problem(
         code="missing_field" if error["type"] == "missing" else "bad_field",
         step=step,

@@ -7,11 +7,14 @@ headers: it travels by claim check, as any large value does.
 
 from __future__ import annotations
 
+import structlog
 from aiokafka import ConsumerRecord
 
 from starlings.messages import ErrorInfo, Headers, Origin, StarlingsError, Topics, origin_key
 
 from .publisher import Publisher
+
+log = structlog.get_logger(__name__)
 
 CODE, MESSAGE, ORIGIN, KEY = (
     "starlings_error_code",
@@ -43,3 +46,10 @@ async def bury(
             raise
         value, headers = await publisher.codec.claim(record.value, headers)
         await publisher.forward(topics.dead_letters, key, value, headers=headers)
+    log.warning(
+        "a message was put aside",
+        origin=str(origin),
+        to=topics.dead_letters,
+        code=reason.code,
+        error=reason.message,
+    )

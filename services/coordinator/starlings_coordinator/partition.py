@@ -275,7 +275,8 @@ class Partition:
         for run in list(self.ledger.runs.values()):
             decisions, timers = obligations(run)
             self._take_up(run, tuple(decisions), tuple(timers), NO_CAUSE)
-        log.info(
+        tell = log.info if self.ledger.runs else log.debug
+        tell(
             "partition recovered",
             partition=self.place.partition,
             restore_from=self.start,

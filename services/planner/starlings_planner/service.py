@@ -156,7 +156,8 @@ class PlannerService:
             causation_id=cause,
         )
         if isinstance(outcome, PlanCreated):
-            log.info("planned", steps=len(outcome.plan.steps), model=outcome.model)
+            asked = {"model": outcome.model} if outcome.model else {}
+            log.info("planned", steps=len(outcome.plan.steps), **asked)
         else:
             log.info("rejected", problems=[str(problem) for problem in outcome.problems[:3]])
 
@@ -173,7 +174,9 @@ class PlannerService:
             code=info.code, message=info.message, remedy="send it again, corrected, as a new run"
         )
         rejected = PlanRejected(run_id=run_id, problems=[problem])
-        await self._say(rejected, message_id(run_id, RunRequested.NAME), child_traceparent(None))
+        trace = child_traceparent(None)
+        with log_context(run_id=run_id, traceparent=trace):
+            await self._say(rejected, message_id(run_id, RunRequested.NAME), trace)
 
 
 def _run_id_of(key: bytes | None, received: Received) -> str:
