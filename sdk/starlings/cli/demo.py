@@ -14,10 +14,12 @@ from typing import Self
 from rich.console import Console
 from rich.text import Text
 
+from starlings.broker import default_data_folder
 from starlings.client import Client, RunView
 from starlings.messages import RunOutcome, StarlingsError
 
 from .dev import stop_signals
+from .printing import say
 from .story import tell
 from .system import (
     ResolvedBroker,
@@ -61,7 +63,7 @@ async def _with_services(console: Console, broker: ResolvedBroker, request: str)
     agents = builtin_programs()
     began = time.monotonic()
     try:
-        with Logs(Path(".starlings") / "logs") as logs:
+        with Logs(default_data_folder().parent / "logs") as logs:
             async with whole_system(agents, broker, logs) as supervisor:
                 names = ", ".join(
                     f"{n} (pid {r.process.pid})" for n, r in supervisor.running.items()
@@ -94,21 +96,22 @@ def _say_where(console: Console, client: Client, view: RunView) -> None:
     place = (
         f"partition {first.origin.partition}, offsets {first.origin.offset} to {last.origin.offset}"
     )
-    _say(console, topics.events, f"{view.facts} facts of run {view.run_id}: {place}")
+    _say(console, "facts", f"{view.facts} in {topics.events}, {place}")
     agents = sorted({step.spec.agent for step in view.run.order}) if view.run else []
     _say(console, "work", ", ".join(topics.steps(agent) for agent in agents))
     console.print("\n[bold]What to try next[/bold]")
-    for command, what in (
+    tries = (
         ("starlings dev", "the whole system until Ctrl-C; then, in another terminal:"),
         ('starlings run "Calculate 5 factorial"', "ask for something else"),
         (f"starlings show {view.run_id}", "look at this run again"),
         ("starlings dev examples/shop.py:shop", "with an agent of your own"),
-    ):
-        console.print(f"  [green]{command}[/green]  [dim]{what}[/dim]", highlight=False)
+    )
+    for command, what in tries:
+        say(console, Text(what, style="dim"), head=f"  {command:<38}  ", style="green")
 
 
 def _say(console: Console, label: str, text: str) -> None:
-    console.print(Text(f"  {label:<9} ", style="bold") + Text(text), soft_wrap=True)
+    say(console, Text(text), head=f"  {label:<9} ", style="bold")
 
 
 class Logs:
