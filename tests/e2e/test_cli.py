@@ -167,7 +167,7 @@ async def test_a_run_can_be_left_watched_and_cancelled(services, starlings):
 
 
 async def test_ctrl_c_leaves_the_run_and_says_how_to_go_on(services, starlings):
-    services.start("coordinator", "planner", SLOW)
+    services.start("coordinator", "planner", SLOW, env={"STARLINGS_GRACE_S": "1"})
     process = await starlings.start("run", "--plan", slow_plan(services.folder))
     assert process.stdout is not None
     async with asyncio.timeout(WITHIN_S):
