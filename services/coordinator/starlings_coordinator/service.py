@@ -327,7 +327,7 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]
                     {p: OffsetAndMetadata(*point) for p, point in changed.items()}
                 )
             self._commits.update(changed)
-        except (KafkaError, TimeoutError) as error:
+        except Exception as error:  # whatever it was, nobody waits for this task
             log.warning("commit failed, the next one will tell", error=str(error) or repr(error))
 
     async def _watch(self, consumer: AIOKafkaConsumer) -> None:
