@@ -8,7 +8,7 @@ PYTHON ?= python3
 MEMBERS := sdk services/planner services/coordinator services/agents
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo dev test test-fast check bench fix schemas schemas-check clean
+.PHONY: help setup lock demo dev kcat test test-fast check bench fix schemas schemas-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -38,7 +38,12 @@ demo: setup ## One request through a real Kafka, planner, coordinator and agents
 dev: setup ## The whole system in this terminal until Ctrl-C (AGENTS="module:agent …" adds yours)
 	@$(BIN)/starlings dev $(AGENTS)
 
-test: check ## Everything that is checked, on a real Apache Kafka
+kcat: # the command-line producer that one test types requests with
+	@command -v kcat kafkacat >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get update -qq && apt-get install -y -qq kcat >/dev/null; } \
+	  || echo "kcat is not installed: the test that types with it is skipped (in CI it fails)"
+
+test: check kcat ## Everything that is checked, on a real Apache Kafka
 	@$(BIN)/coverage run --source=starlings.choreography -m pytest -q tests/unit/choreography
 	@$(BIN)/coverage report --fail-under=100 --skip-covered
 	@$(BIN)/pytest -q -n 2 --dist loadfile

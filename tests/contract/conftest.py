@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
@@ -15,6 +16,13 @@ from starlings.kafka.publisher import Publisher
 def site(request, tmp_path) -> Site:
     """A plain Kafka, then a secured one."""
     return site_of(request.param, request, tmp_path)
+
+
+@pytest.fixture
+def collected_here() -> Iterator[None]:
+    """Have refused connections collected within the tests that are known for them."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

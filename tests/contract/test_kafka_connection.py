@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 
 import pytest
 import structlog
 from support.certificates import Authority
-from support.sites import settings_of
+from support.sites import REFUSES_CONNECTIONS, settings_of
 from support.waiting import wait_until
 
 from starlings.broker import BrokerSecurity, LocalBroker
@@ -16,22 +15,7 @@ from starlings.broker.properties import free_port
 from starlings.kafka.connection import Connection, KafkaSettings
 from starlings.messages import ConfigError
 
-pytestmark = [
-    pytest.mark.kafka,
-    # The client library closes a refused TLS connection without waiting for the end of it; a loop
-    # that ends sooner leaves a transport to the collector, which tells of it in whatever runs then.
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <(function _SelectorTransport|socket.socket)"
-        ":pytest.PytestUnraisableExceptionWarning"
-    ),
-]
-
-
-@pytest.fixture(autouse=True)
-def collected_here():
-    """Have refused connections collected where they are known for it."""
-    yield
-    gc.collect()
+pytestmark = [pytest.mark.kafka, *REFUSES_CONNECTIONS]
 
 
 async def refusal(settings: KafkaSettings, wait_s: float = 30) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import gc
 import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
-from support.sites import Site
+from support.sites import REFUSES_CONNECTIONS, Site
 from support.waiting import wait_until
 
 from starlings.blobs import BlobStore
@@ -22,22 +21,7 @@ from starlings.kafka.oauth import ClientCredentials, NoToken
 from starlings.kafka.publisher import Publisher
 from starlings.messages import ConfigError, Topics
 
-pytestmark = [
-    pytest.mark.kafka,
-    # The client library closes a refused TLS connection without waiting for the end of it; a loop
-    # that ends sooner leaves a transport to the collector, which tells of it in whatever runs then.
-    pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <(function _SelectorTransport|socket.socket)"
-        ":pytest.PytestUnraisableExceptionWarning"
-    ),
-]
-
-
-@pytest.fixture(autouse=True)
-def collected_here():
-    """Have refused connections collected where they are known for it."""
-    yield
-    gc.collect()
+pytestmark = [pytest.mark.kafka, *REFUSES_CONNECTIONS]
 
 
 MODULE = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required"

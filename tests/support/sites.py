@@ -17,6 +17,17 @@ from starlings.messages import Topics, TopicSpec
 
 from .kafka import SecuredKafka
 
+#: Marks of tests in which a Kafka refuses connections. The client library closes a refused TLS
+#: connection without waiting for the end of it; a loop that ends sooner leaves a transport to the
+#: collector, which would tell of it in whatever test runs then.
+REFUSES_CONNECTIONS = [
+    pytest.mark.usefixtures("collected_here"),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <(function _SelectorTransport|socket.socket)"
+        ":pytest.PytestUnraisableExceptionWarning"
+    ),
+]
+
 
 def settings_of(environment: dict[str, str], **overrides: object) -> KafkaSettings:
     """Read settings from KAFKA_ variables that are given, not the process's own."""
