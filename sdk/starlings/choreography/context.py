@@ -58,7 +58,8 @@ def _as_data(result: DependencyResult) -> dict[str, Any]:
 def references(value: Any) -> Iterator[str]:
     """Yield the step ids that templates in a task, input or arguments refer to."""
     if isinstance(value, str):
-        yield from (match[1] for match in _TEMPLATE.finditer(value))
+        if "{{" in value:
+            yield from (match[1] for match in _TEMPLATE.finditer(value))
     elif isinstance(value, dict):
         for inner in value.values():
             yield from references(inner)
@@ -73,7 +74,7 @@ def resolve(ready: StepReady) -> StepReady:
     Raises:
         StepFailed: `template_unresolved`, where a result or a path in it does not exist.
     """
-    if not any(True for value in (ready.task, ready.input, ready.args) for _ in references(value)):
+    if not any(True for _ in references([ready.task, ready.input, ready.args])):
         return ready
     known = {result.step_id: result for result in ready.context}
     return ready.model_copy(
