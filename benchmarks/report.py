@@ -64,7 +64,7 @@ class Report:
     burst_width: int = 0
     plans: PlanTimes | None = None
     restore: Restore | None = None
-    costs: dict[str, Cost] = field(default_factory=dict)
+    costs: list[dict[str, Cost]] = field(default_factory=list)  # one for each turn
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,16 @@ def _restore(report: Report) -> list[Line]:
     ]
 
 
+def _costs(turns: list[dict[str, Cost]]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("process", "CPU-s per 1,000 steps", "of one core", "RSS")]
+    for name in turns[0]:
+        cpu_s = statistics.median(turn[name].cpu_s_per_1000 for turn in turns)
+        share = statistics.median(turn[name].share for turn in turns)
+        rss_mib = max(turn[name].rss_mib for turn in turns)
+        rows.append((name, f"{cpu_s:.2f}", f"{share:.0%}", f"{rss_mib:.0f} MiB" if rss_mib else ""))
+    return rows
+
+
 def _table(rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
     ruled = [rows[0], tuple("-" * width for width in widths), *rows[1:]]
@@ -197,17 +207,7 @@ def render(report: Report) -> str:
     rows += [(r.what, r.value, r.floor, r.ratio, r.mark, verdict[r.met]) for r in lines(report)]
     text = _table(rows)
     if report.costs:
-        cost_rows = [("process", "CPU-s per 1,000 steps", "of one core", "RSS")]
-        cost_rows += [
-            (
-                name,
-                f"{c.cpu_s_per_1000:.2f}",
-                f"{c.share:.0%}",
-                f"{c.rss_mib:.0f} MiB" if c.rss_mib else "",
-            )
-            for name, c in report.costs.items()
-        ]
-        text += "\n\n" + _table(cost_rows)
+        text += "\n\n" + _table(_costs(report.costs))
     return text
 
 
