@@ -4,9 +4,10 @@ Rules:
 
 - An offset is done when its handler has returned, or when the record has been buried. A handler
   publishes its results and awaits their acknowledgements before it returns.
-- A handler that raises is our own bug, or Kafka's trouble. Bugs get a few tries, then the record
-  goes to the dead letters. Kafka's trouble gets as many tries as it lasts: a healthy record must
-  not be buried because a broker is away.
+- A handler that raises is our own bug, or trouble of Kafka or of the blob store, or of somebody
+  else (a model). That of Kafka and of the blob store gets as many tries as it lasts: a healthy
+  record must not be buried because a broker is away. All else gets a few tries, with the waits that
+  it asks for, then the record goes to the dead letters.
 - Burying is insisted on: a record that can be neither handled nor buried is not lost by being
   committed.
 - A cancelled handler can see why (`cancellation()`). *Lost* and *shutdown* mean: publish nothing,
@@ -25,12 +26,15 @@ from dataclasses import dataclass
 import structlog
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
-from starlings.messages import InvariantBroken, Message, UndecodableMessage
+from starlings.messages import InvariantBroken, Message, TransientError, UndecodableMessage
 
 from .codec import Codec, Received
 from .partition import Partition, Record
 
 log = structlog.get_logger(__name__)
+
+LONGEST_WAIT_S = 600.0  # whatever a provider asks for
+_OUTAGES = frozenset({"kafka_unavailable", "blob_store"})
 
 Handler = Callable[[Received], Awaitable[None]]
 Burial = Callable[[Record, Exception], Awaitable[None]]
@@ -164,7 +168,7 @@ class Execution:
                 await self._bury(self._on_undecodable, running.record, error)
                 self._counters.undecodable += 1
                 return None
-            failures += 0 if _is_trouble_of_kafka(error) else 1
+            failures += 0 if _is_ours_to_wait_for(error) else 1
             if failures >= self._retry.tries:
                 await self._bury(self._on_poison, running.record, error)
                 self._counters.poisoned += 1
@@ -178,7 +182,9 @@ class Execution:
 
     async def _rest(self, record: Record, error: Exception, *, tries: int) -> None:
         self._counters.retried += 1
-        pause_s = self._retry.pause_s(tries)
+        passing = isinstance(error, TransientError)
+        asked_s = (error.retry_after_s or 0.0) if isinstance(error, TransientError) else 0.0
+        pause_s = max(self._retry.pause_s(tries), min(asked_s, LONGEST_WAIT_S))
         log.warning(
             "handling a record failed, it will be tried again",
             topic=record.topic,
@@ -186,8 +192,8 @@ class Execution:
             offset=record.offset,
             failures=tries,
             pause_s=pause_s,
-            error=repr(error),
-            exc_info=None if _is_trouble_of_kafka(error) else error,
+            error=str(error) if passing else repr(error),
+            exc_info=None if passing or _is_ours_to_wait_for(error) else error,
         )
         await asyncio.sleep(pause_s)
 
@@ -208,7 +214,9 @@ class Execution:
             await asyncio.sleep(self._retry.pause_s(failures))
 
 
-def _is_trouble_of_kafka(error: Exception) -> bool:
+def _is_ours_to_wait_for(error: Exception) -> bool:
+    if isinstance(error, TransientError):
+        return error.code in _OUTAGES
     # A timeout is what is left of retriable errors when the producer has tried them for too long.
     return isinstance(error, KafkaTimeoutError) or (
         isinstance(error, KafkaError) and bool(error.retriable)

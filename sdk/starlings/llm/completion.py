@@ -16,6 +16,7 @@ from typing import Any
 
 import openai
 import stamina
+import structlog
 
 from starlings.messages.errors import StarlingsError, TransientError
 
@@ -24,6 +25,8 @@ from .endpoint import Endpoint
 from .errors import ModelFailed
 from .reply import Reply, read_reply
 from .settings import LlmSettings
+
+_log = structlog.get_logger(__name__)
 
 _SAID_LIMIT = 500
 _TRY_AGAIN = frozenset({408, 409, 429})
@@ -94,9 +97,12 @@ class Call:
             if self._server_errors > 1:
                 return False
         wait_s = retry_after_s(error)
-        if wait_s is None:
-            return True
-        return wait_s if wait_s <= self._settings.retry_after_max_s else False
+        if wait_s is not None and wait_s > self._settings.retry_after_max_s:
+            return False
+        if self._tries <= self._settings.retries:
+            said = self._quote(str(error) or type(error).__name__)
+            _log.warning("asking the model again", host=self._endpoint.host, error=said)
+        return True if wait_s is None else wait_s
 
     # -- errors in our words -------------------------------------------------------------------
 

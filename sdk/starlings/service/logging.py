@@ -156,6 +156,8 @@ def configure_logging(
         logging.getLogger(chatty).setLevel(
             logging.DEBUG if level == "debug" else max(LEVELS[level], logging.WARNING)
         )
+    # Whoever tries again says so, in words that tell what is tried.
+    logging.getLogger("stamina").setLevel(logging.DEBUG if level == "debug" else logging.ERROR)
     logging.captureWarnings(capture=True)
 
 

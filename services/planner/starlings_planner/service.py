@@ -170,8 +170,9 @@ class PlannerService:
         run_id = key or run_id_at(record.topic, record.partition, record.offset)
         if not _RUN_ID.match(run_id):
             run_id = run_id_at(record.topic, record.partition, record.offset)
+        how = "later" if info.retryable else "corrected"
         problem = Problem(
-            code=info.code, message=info.message, remedy="send it again, corrected, as a new run"
+            code=info.code, message=info.message, remedy=f"send it again, {how}, as a new run"
         )
         rejected = PlanRejected(run_id=run_id, problems=[problem])
         trace = child_traceparent(None)
