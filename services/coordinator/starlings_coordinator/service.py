@@ -47,7 +47,7 @@ START_WITHIN_S = 10.0
 REBUILD_PAUSE_S = 1.0
 COMMIT_WITHIN_S = 10.0
 REVOKE_WITHIN_S = 3.0
-LEAVE_WITHIN_S = 10.0
+LEAVE_WITHIN_S = 5.0
 POSITION_WITHIN_S = 1.0
 WATCH_WITHIN_S = 5.0
 
@@ -84,7 +84,28 @@ def _open_runs(coordinator: Coordinator) -> int:
     return sum(len(partition.ledger.runs) for partition in list(coordinator.partitions.values()))
 
 
-class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Hears of rebalances as long as its consumer is the one at work.
+
+    A consumer that was given up may take its time to leave.
+    """
+
+    def __init__(self, coordinator: Coordinator, consumer: AIOKafkaConsumer) -> None:
+        self._coordinator = coordinator
+        self._consumer = consumer
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Pass it on."""
+        if self._coordinator.works_with(self._consumer):
+            await self._coordinator.give_up(self._consumer, list(revoked))
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Pass it on."""
+        if self._coordinator.works_with(self._consumer):
+            await self._coordinator.take_up(self._consumer, list(assigned))
+
+
+class Coordinator:
     """All partitions that this process has been assigned."""
 
     def __init__(self, ports: KafkaPorts, *, settings: CoordinatorSettings) -> None:
@@ -97,6 +118,7 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]
         self._kept: dict[TopicPartition, Partition] = {}
         self._commits: dict[TopicPartition, tuple[int, str]] = {}
         self._committing: asyncio.Task[None] | None = None
+        self._leaving: set[asyncio.Future[None]] = set()
         self._broken: Exception | None = None
         self._watchdog = Watchdog(settings.stall_s)
         self.outbox = Outbox(ports.publisher, ports.topics, TopicDirectory(ports.connection))
@@ -147,7 +169,7 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             await asyncio.wait_for(consumer.start(), START_WITHIN_S)
             self._consumer = consumer
-            consumer.subscribe([self._topics.events], listener=self)
+            consumer.subscribe([self._topics.events], listener=_Listener(self, consumer))
             await self._loop(consumer, stop)
         except (KafkaError, OSError, TimeoutError) as error:
             return error
@@ -227,10 +249,13 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]
 
     # -- assignments ---------------------------------------------------------------------------
 
-    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+    def works_with(self, consumer: AIOKafkaConsumer) -> bool:
+        """Say whether a consumer is the one at work."""
+        return consumer is self._consumer
+
+    async def give_up(self, consumer: AIOKafkaConsumer, revoked: list[TopicPartition]) -> None:
         """Say how far the next owner must go back; keep what may come back at once."""
-        if self._consumer is not None:
-            await self._commit(self._consumer, list(revoked), within_s=REVOKE_WITHIN_S)
+        await self._commit(consumer, revoked, within_s=REVOKE_WITHIN_S)
         for place in revoked:
             partition = self.partitions.pop(place, None)
             self._commits.pop(place, None)
@@ -239,12 +264,10 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]
             elif partition is not None:
                 partition.close()
 
-    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+    async def take_up(self, consumer: AIOKafkaConsumer, assigned: list[TopicPartition]) -> None:
         """Begin to read each partition where its last owner said."""
-        if self._consumer is None:
-            return
         try:
-            await self._take_over(self._consumer, list(assigned))
+            await self._take_over(consumer, assigned)
         except Exception as error:  # the client would only log it, and go on without us
             self._broken = error
         self._joined = True
@@ -288,8 +311,16 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]
         self.partitions.clear()
         self._kept.clear()
         self._commits.clear()
-        with contextlib.suppress(KafkaError, TimeoutError):
-            await asyncio.wait_for(consumer.stop(), LEAVE_WITHIN_S)
+        stopping = asyncio.ensure_future(consumer.stop())
+        self._leaving.add(stopping)
+        stopping.add_done_callback(self._has_left)
+        # Without a broker that may take for ever, and cannot even be cancelled.
+        await asyncio.wait({stopping}, timeout=LEAVE_WITHIN_S)
+
+    def _has_left(self, stopping: asyncio.Future[None]) -> None:
+        self._leaving.discard(stopping)
+        if not stopping.cancelled() and (error := stopping.exception()) is not None:
+            log.warning("leaving the group failed", error=repr(error))
 
     # -- committing and watching ---------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from starlings.messages import (
     Step,
     StepDone,
     StepOutcome,
+    StepProgress,
     StepReady,
     StepStarted,
     Topics,
@@ -129,7 +130,7 @@ class Stage:
     publisher: Publisher = field(init=False)
     seen: list[Seen] = field(default_factory=list)
     actors: list[Actor] = field(default_factory=list)
-    _watching: asyncio.Task[None] | None = None
+    _watching: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def open(self, agents: Iterable[str]) -> None:
         work = [TopicSpec(self.topics.steps(agent), 1) for agent in agents]
@@ -138,7 +139,26 @@ class Stage:
         self.publisher = Publisher(self.connection, self.codec("test"))
         await self.publisher.start()
         names = [spec.name for spec in (*core, *work)]
-        self._watching = asyncio.create_task(self._watch(names))
+        self._watching.append(asyncio.create_task(self._watch(names)))
+
+    async def add_agent(self, agent: str) -> None:
+        """Make an agent's topic, which only this stage's own eyes watch."""
+        name = self.topics.steps(agent)
+        await ensure_topics(self.connection, [TopicSpec(name, 1)], replication=1)
+        self._watching.append(asyncio.create_task(self._watch([name])))
+
+    async def runs_in_each_partition(self) -> list[str]:
+        """Name a run for each partition of `events`, in their order."""
+        found: dict[int, str] = {}
+        for number in range(100):
+            fact = StepProgress(run_id=f"run-{number}", step_id="x", attempt=1, agent=AGENT)
+            where = await self.publisher.publish(
+                self.topics.events, run_key(fact.run_id), fact, id=f"try/{number}", subject="x"
+            )
+            found.setdefault(where.partition, fact.run_id)
+            if len(found) == self.partitions:
+                break
+        return [found[partition] for partition in range(self.partitions)]
 
     def codec(self, source: str) -> Codec:
         return Codec(source=source, blobs=self.blobs)
@@ -164,9 +184,9 @@ class Stage:
         for actor in self.actors:
             if actor.life is not None and not actor.life.done():
                 await actor.leave()
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
         await self.publisher.stop()
 
     # -- coordinators --------------------------------------------------------------------------
