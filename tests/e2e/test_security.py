@@ -21,13 +21,13 @@ REQUEST = (
 
 def refusals(services: Services) -> dict[str, str]:
     """Start each service, and see that it ends at once with one line; return the lines."""
-    names = [services.spawn(program) for program in PROGRAMS]
+    codes = {name: services.wait_end(name) for name in map(services.spawn, PROGRAMS)}
     lines = {}
-    for name in names:
-        code = services.wait_end(name)
+    for name, code in codes.items():
         assert code == EXIT_CONFIG, services.log(name)
         told = [line for line in services.log(name).splitlines() if "health endpoints" not in line]
-        (lines[name],) = told
+        assert len(told) == 1, told
+        lines[name] = told[0]
     return lines
 
 

@@ -8,10 +8,12 @@ topics together). `connect` finds out why a connection fails, which the client l
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import stamina
@@ -35,6 +37,9 @@ from .oauth import ClientCredentials
 from .settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
+_finding_out: ContextVar[bool] = ContextVar("_finding_out", default=False)
+# While `connect` finds out what is wrong, the library's own guesses are only in the way.
+logging.getLogger("aiokafka").addFilter(lambda _record: not _finding_out.get())
 
 __all__ = ["Connection", "KafkaSettings"]
 
@@ -153,11 +158,14 @@ class Connection:
     async def _try(self, wait_s: float) -> Finding | None:
         """Reach a broker where its own answers say that it is; else find out what is wrong."""
         bound_s = min(_ATTEMPT_S, max(wait_s, _TRY_EVERY_S))
+        before = _finding_out.set(True)
         try:
             async with asyncio.timeout(bound_s), self.administering() as admin:
                 await admin.describe_cluster()
         except (KafkaError, OSError, TimeoutError) as error:
             return await diagnose(self.settings, self._security, error)
+        finally:
+            _finding_out.reset(before)
         return None
 
     # -- small questions -----------------------------------------------------------------------
