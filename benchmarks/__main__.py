@@ -23,7 +23,7 @@ from starlings.messages import Topics
 from . import floor, measures, shares
 from .agent import AGENT
 from .driver import Driver
-from .report import PlanTimes, Report, Sample, costs, missed, render
+from .report import PlanTimes, Report, Sample, costs, disturbed, missed, render
 from .system import System, check_fresh, lay_out, own_broker, running, usage
 
 ALL = ("pace", "burst", "plans", "restore")
@@ -201,7 +201,9 @@ def main() -> int:
     print(f"\n{render(report)}\n\ntook {time.perf_counter() - began:.0f} s")
     for file in sorted(asked.profile.glob("*.stacks")) if asked.profile else ():
         print(f"\nCPU time of the {file.stem} by module:", *shares.lines(file), sep="\n")
-    marks = missed(report)
+    marks, disturbance = missed(report), disturbed(report)
+    if disturbance:
+        print(f"\n{disturbance}")
     if marks:
         print(f"marks missed: {', '.join(marks)}")
     return 1 if marks else 0

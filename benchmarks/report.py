@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from .floor import Floor
 from .measures import Restore
-from .system import Usage
+from .system import OTHERS, Usage
 
 HOP_MOST = 2.5  # times the floor's round
 STEPS_LEAST = 0.06  # of the floor's copies
+OTHERS_MOST = 0.25  # of a core, beyond which figures say little
 PLAN_MOST = 1.5  # times the 50-step plan's time per step
 
 
@@ -209,6 +210,16 @@ def render(report: Report) -> str:
     if report.costs:
         text += "\n\n" + _table(_costs(report.costs))
     return text
+
+
+def disturbed(report: Report) -> str | None:
+    """Say how much of the machine others took, where that is enough to spoil the figures."""
+    if not report.costs:
+        return None
+    share = statistics.median(turn[OTHERS].share for turn in report.costs)
+    if share <= OTHERS_MOST:
+        return None
+    return f"other programs took {share:.0%} of a core meanwhile: measure again when they rest"
 
 
 def missed(report: Report) -> list[str]:

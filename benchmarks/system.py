@@ -29,6 +29,7 @@ PARTITIONS = 4
 READY_WITHIN_S = 90.0
 STOP_WITHIN_S = 30.0
 ASK_EVERY_S = 0.01
+OTHERS, IDLE = "(others)", "(idle)"
 ASK_WITHIN_S = 5.0
 
 
@@ -204,4 +205,4 @@ def usage(processes: dict[str, int]) -> dict[str, Usage]:
     machine = psutil.cpu_times()
     idle_s = machine.idle + getattr(machine, "iowait", 0.0)
     others_s = sum(machine[:8]) - idle_s - sum(one.cpu_s for one in taken.values())
-    return {**taken, "(others)": Usage(others_s, 0.0), "(idle)": Usage(idle_s, 0.0)}
+    return {**taken, OTHERS: Usage(others_s, 0.0), IDLE: Usage(idle_s, 0.0)}
