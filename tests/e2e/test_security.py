@@ -21,7 +21,8 @@ REQUEST = (
 
 def refusals(services: Services) -> dict[str, str]:
     """Start each service, and see that it ends at once with one line; return the lines."""
-    codes = {name: services.wait_end(name) for name in map(services.spawn, PROGRAMS)}
+    names = [services.spawn(program) for program in PROGRAMS]
+    codes = {name: services.wait_end(name) for name in names}
     lines = {}
     for name, code in codes.items():
         assert code == EXIT_CONFIG, services.log(name)

@@ -80,15 +80,16 @@ async def test_signs_of_life_put_the_heartbeat_timeout_off(stage):
     limits = Timeouts(heartbeat_s=1.5)
     await stage.plan("r", step("a", timeouts=limits, retry=ONCE))
     await stage.work("r", "a")
-    began = await stage.started("r", "a")
+    await stage.started("r", "a")
     alive = StepProgress(run_id="r", step_id="a", attempt=1, agent="math")
     for number in range(3):
-        await stage.tell(alive, f"r/a/1/step_progress/{number}")
+        last = await stage.tell(alive, f"r/a/1/step_progress/{number}")
     end = await stage.end("r")
     assert end.error.message.endswith("within 1.5 s (timeouts.heartbeat_s)")
     times = {seen.record.offset: seen.record.timestamp for seen in stage.on(stage.topics.events)}
-    [fired] = stage.all(TimerFired, "r")
-    assert fired.message.due_ms == times[began + 3] + 1_500
+    # On a slow machine the first limit may have passed before the signs were told: read, and void.
+    *_, fired = stage.all(TimerFired, "r")
+    assert fired.message.due_ms == times[last] + 1_500
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["same coordinator", "its successor"])
