@@ -97,7 +97,17 @@ def test_unknown_fields_are_accepted_at_every_depth(model):
 
 def _with_unknown_fields(value):
     """Add a field to each object that is not a map of free keys."""
-    free = ("tags", "attempts", "args", "input", "output", "progress", "parameters", "takes")
+    free = (
+        "tags",
+        "attempts",
+        "args",
+        "input",
+        "output",
+        "progress",
+        "parameters",
+        "takes",
+        "routing",
+    )
     if isinstance(value, list):
         return [_with_unknown_fields(item) for item in value]
     if not isinstance(value, dict):

@@ -13,6 +13,7 @@ from starlings.blobs import BlobStore
 from starlings.kafka.codec import Codec
 from starlings.kafka.connection import Connection
 from starlings.messages import Topics, TopicSpec
+from starlings.messages.topics import AGENT_PARTITIONS
 from starlings.service import ServiceSettings, load_settings
 
 from .reach import connection, patience_s
@@ -64,8 +65,8 @@ async def wanted_topics(
         agents |= {agent.name for agent in builtin_agents()}
     topics = settings.topics
     specs = topics.core_specs(partitions=partitions or settings.partitions)
-    more = {"partitions": partitions} if partitions else {}
-    specs += [spec for agent in sorted(agents) for spec in topics.agent_specs(agent, **more)]
+    each = partitions or AGENT_PARTITIONS
+    specs += [s for agent in sorted(agents) for s in topics.agent_specs(agent, partitions=each)]
     return Wanted(kafka, topics, specs)
 
 

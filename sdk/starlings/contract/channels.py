@@ -11,13 +11,23 @@ from starlings.messages import (
     FACTS,
     AgentAlive,
     AgentDefined,
+    ApprovalGiven,
+    ApprovalRequested,
     CancelRequested,
+    CompensationAbandoned,
+    CompensationDone,
+    CompensationReady,
+    CompensationScheduled,
     Message,
+    PauseRequested,
     PlanCreated,
     PlanRejected,
+    ResumeRequested,
+    RetryRequested,
     RunDone,
     RunRequested,
     RunSnapshot,
+    SignalReceived,
     StepDone,
     StepProgress,
     StepReady,
@@ -32,6 +42,15 @@ from starlings.messages import (
     agent_key,
     run_key,
     step_key,
+)
+
+COMMANDS = (
+    CancelRequested,
+    PauseRequested,
+    ResumeRequested,
+    RetryRequested,
+    ApprovalGiven,
+    SignalReceived,
 )
 
 Messages = tuple[type[Message], ...]
@@ -81,7 +100,12 @@ def _channels() -> list[Channel]:
     return [
         Channel("requests", specs[_DEFAULT.requests], run, (RunRequested,)),
         Channel("events", specs[_DEFAULT.events], run, FACTS),
-        Channel("steps", steps, step_key("{run_id}", "{step_id}").decode(), (StepReady,)),
+        Channel(
+            "steps",
+            steps,
+            step_key("{run_id}", "{step_id}").decode(),
+            (StepReady, CompensationReady),
+        ),
         Channel("control", specs[_DEFAULT.control], run, (StopRequested,)),
         Channel(
             "agents", specs[_DEFAULT.agents], f"{agent} or {instance}", (AgentDefined, AgentAlive)
@@ -97,7 +121,7 @@ ROLES: tuple[Role, ...] = (
         "client",
         "Whoever wants something done: the command line, the Python client, any producer.",
         reads={"events": FACTS, "agents": (AgentDefined, AgentAlive)},
-        writes={"requests": (RunRequested,), "events": (CancelRequested,)},
+        writes={"requests": (RunRequested,), "events": COMMANDS},
     ),
     Role(
         "planner",
@@ -112,12 +136,16 @@ ROLES: tuple[Role, ...] = (
         "Announces the steps whose dependencies are met.",
         reads={"events": FACTS},
         writes={
-            "steps": (StepReady,),
+            "steps": (StepReady, CompensationReady),
             "control": (StopRequested,),
             "events": (
                 StepScheduled,
                 StepSkipped,
                 StepDone,
+                ApprovalRequested,
+                CompensationScheduled,
+                CompensationDone,
+                CompensationAbandoned,
                 TimerFired,
                 StopAnnounced,
                 RunSnapshot,
@@ -131,9 +159,9 @@ ROLES: tuple[Role, ...] = (
     Role(
         "agent",
         "Does the steps of one kind.",
-        reads={"steps": (StepReady,), "control": (StopRequested,)},
+        reads={"steps": (StepReady, CompensationReady), "control": (StopRequested,)},
         writes={
-            "events": (StepStarted, StepProgress, StepDone),
+            "events": (StepStarted, StepProgress, StepDone, CompensationDone),
             "agents": (AgentDefined, AgentAlive),
             "dead_letters": (),
         },

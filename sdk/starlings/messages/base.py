@@ -14,6 +14,8 @@ AGENT_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
 RunId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 StepId = Annotated[str, StringConstraints(pattern=STEP_PATTERN)]
 AgentName = Annotated[str, StringConstraints(pattern=AGENT_PATTERN)]
+VariantName = Annotated[str, StringConstraints(pattern=AGENT_PATTERN)]
+SignalName = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 
 _TYPE = re.compile(r"^starlings\.([a-z_]+)\.v(\d+)$")
 

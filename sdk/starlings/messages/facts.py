@@ -11,9 +11,18 @@ from typing import Any, ClassVar
 
 from pydantic import AwareDatetime, Field, JsonValue
 
-from .base import AgentName, Message, Model, RunId, StepId
+from .base import AgentName, Message, Model, RunId, SignalName, StepId, VariantName
 from .errors import ErrorInfo, Problem
-from .plan import FailurePolicy, Plan, RetryPolicy, RunOptions, Timeouts
+from .plan import (
+    Approval,
+    Compensation,
+    FailurePolicy,
+    Plan,
+    RetryPolicy,
+    RunOptions,
+    Share,
+    Timeouts,
+)
 
 
 class RunRequested(Message):
@@ -34,6 +43,7 @@ class RunRequested(Message):
     timeouts: Timeouts | None = None
     timeout_s: float | None = Field(default=None, gt=0)
     deadline: AwareDatetime | None = None
+    routing: dict[AgentName, dict[VariantName, Share]] | None = None
 
     def options(self) -> RunOptions:
         """Collect the run's choices, with defaults for what was left out."""
@@ -120,6 +130,8 @@ class StepReady(Message):
     args: dict[str, JsonValue] | None = None
     context: list[DependencyResult] = Field(default_factory=list)
     timeouts: Timeouts = Field(default_factory=Timeouts)
+    variant: VariantName | None = Field(default=None, description="of the agent; None: the usual")
+    generation: int = Field(default=0, ge=0, description="how often the run was reopened")
 
 
 class StepScheduled(Message):
@@ -131,6 +143,7 @@ class StepScheduled(Message):
     step_id: StepId
     attempt: int
     agent: AgentName
+    variant: VariantName | None = None
 
 
 class StepStarted(Message):
@@ -142,6 +155,7 @@ class StepStarted(Message):
     step_id: StepId
     attempt: int
     agent: AgentName
+    variant: VariantName | None = None
     instance: str = ""
 
 
@@ -172,8 +186,75 @@ class StepDone(Message):
     error: ErrorInfo | None = None
     calls: list[ToolCall] = Field(default_factory=list)
     usage: Usage | None = None
+    compensation: Compensation | None = Field(default=None, description="what would undo it")
+    variant: VariantName | None = None
     instance: str = ""
     duration_s: float = 0.0
+
+
+class CompensationReady(Message):
+    """Work for one agent: one try to undo one attempt of a step."""
+
+    NAME: ClassVar[str] = "compensation_ready"
+
+    run_id: RunId
+    step_id: StepId
+    attempt: int = Field(ge=1, description="the attempt of the step that is to be undone")
+    number: int = Field(ge=1, description="which try to undo it this is")
+    agent: AgentName
+    task: str = ""
+    input: JsonValue = Field(
+        default=None, description="what the step returned, unless said otherwise"
+    )
+    tool: str | None = None
+    args: dict[str, JsonValue] | None = None
+    context: list[DependencyResult] = Field(
+        default_factory=list, description="the result of the step that is to be undone"
+    )
+    reason: str = ""
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+
+
+class CompensationScheduled(Message):
+    """The coordinator's `compensation_ready` has been acknowledged by Kafka."""
+
+    NAME: ClassVar[str] = "compensation_scheduled"
+
+    run_id: RunId
+    step_id: StepId
+    attempt: int
+    number: int
+    agent: AgentName
+
+
+class CompensationDone(Message):
+    """A try to undo a step has ended; the first end per number counts."""
+
+    NAME: ClassVar[str] = "compensation_done"
+
+    run_id: RunId
+    step_id: StepId
+    attempt: int
+    number: int
+    agent: AgentName
+    outcome: StepOutcome
+    output: JsonValue = None
+    summary: str | None = None
+    error: ErrorInfo | None = None
+    usage: Usage | None = None
+    instance: str = ""
+    duration_s: float = 0.0
+
+
+class CompensationAbandoned(Message):
+    """A step could not be undone: it lies in `dead-letters`, and waits for `starlings retry`."""
+
+    NAME: ClassVar[str] = "compensation_abandoned"
+
+    run_id: RunId
+    step_id: StepId
+    attempt: int
+    error: ErrorInfo
 
 
 class StepSkipped(Message):
@@ -193,6 +274,10 @@ class TimerKind(StrEnum):
     RUN = "run"
     HEARTBEAT = "heartbeat"
     RETRY = "retry"
+    WAIT = "wait"
+    UNDO_QUEUE = "undo_queue"
+    UNDO_RUN = "undo_run"
+    UNDO_RETRY = "undo_retry"
     DEADLINE = "deadline"
     SETTLE = "settle"
 
@@ -224,8 +309,19 @@ class RunOutcome(StrEnum):
     COMPLETED = "completed"
     PARTIAL = "partial"
     FAILED = "failed"
+    COMPENSATED = "compensated"
+    COMPENSATION_FAILED = "compensation_failed"
     CANCELLED = "cancelled"
     REJECTED = "rejected"
+
+
+class UndoSummary(Model):
+    """What became of undoing one attempt of a step."""
+
+    attempt: int
+    state: str
+    tries: int = 0
+    error: ErrorInfo | None = None
 
 
 class StepSummary(Model):
@@ -238,6 +334,7 @@ class StepSummary(Model):
     summary: str | None = None
     output: JsonValue = None
     error: ErrorInfo | None = None
+    undone: list[UndoSummary] = Field(default_factory=list)
 
 
 class RunDone(Message):
@@ -254,6 +351,7 @@ class RunDone(Message):
     problems: list[Problem] = Field(default_factory=list)
     usage: Usage | None = None
     duration_s: float = 0.0
+    generation: int = Field(default=0, ge=0, description="how often the run was reopened")
 
 
 class RunSnapshot(Message):
@@ -277,6 +375,79 @@ class CancelRequested(Message):
     requested_by: str = ""
 
 
+class PauseRequested(Message):
+    """Somebody wants a run to release no more steps for now."""
+
+    NAME: ClassVar[str] = "pause_requested"
+
+    run_id: RunId
+    reason: str = ""
+    requested_by: str = ""
+
+
+class ResumeRequested(Message):
+    """Somebody wants a paused run to go on."""
+
+    NAME: ClassVar[str] = "resume_requested"
+
+    run_id: RunId
+    requested_by: str = ""
+
+
+class RetryRequested(Message):
+    """Somebody wants a run that ended badly to go on from where it failed.
+
+    A run that has ended may have left the memory of its coordinator long ago, and its facts the
+    log's tail. So the word brings the run along: its state as of its end, as a snapshot has it.
+    """
+
+    NAME: ClassVar[str] = "retry_requested"
+
+    run_id: RunId
+    step_id: StepId | None = Field(default=None, description="None: every step that failed")
+    compensation: bool = Field(default=False, description="undo again, instead of doing again")
+    input: JsonValue = Field(default=None, description="instead of the step's own input")
+    requested_by: str = ""
+    generation: int = Field(ge=1, description="how often the run will have been reopened")
+    plan_offset: int = Field(description="offset of the plan_created that began the run")
+    state: dict[str, Any] = Field(description="the run as of its end")
+
+
+class ApprovalRequested(Message):
+    """A run waits for a person's yes or no."""
+
+    NAME: ClassVar[str] = "approval_requested"
+
+    run_id: RunId
+    step_id: StepId
+    attempt: int
+    approval: Approval
+    context: list[DependencyResult] = Field(default_factory=list)
+
+
+class ApprovalGiven(Message):
+    """A person's yes or no; the first one counts."""
+
+    NAME: ClassVar[str] = "approval_given"
+
+    run_id: RunId
+    step_id: StepId
+    approved: bool
+    comment: str = ""
+    given_by: str = ""
+
+
+class SignalReceived(Message):
+    """A word from outside, for the step that waits for it, now or later."""
+
+    NAME: ClassVar[str] = "signal_received"
+
+    run_id: RunId
+    name: SignalName
+    payload: JsonValue = None
+    sent_by: str = ""
+
+
 class StopRequested(Message):
     """On `control`: running attempts of a run shall stop."""
 
@@ -285,5 +456,9 @@ class StopRequested(Message):
     run_id: RunId
     reason: str = ""
     attempts: dict[StepId, int] | None = Field(
-        default=None, description="up to which attempt, by step; None: the whole run"
+        default=None, description="up to which attempt, by step; None: every step of the run"
     )
+    compensation: bool = Field(
+        default=False, description="`attempts` are numbers of tries to undo; else forward attempts"
+    )
+    generation: int = Field(default=0, ge=0, description="of the run; later ones may go on")

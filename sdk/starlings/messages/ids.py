@@ -17,6 +17,16 @@ def attempt_id(run_id: str, step_id: str, attempt: int, name: str) -> str:
     return f"{run_id}/{step_id}/{attempt}/{name}"
 
 
+def undo_id(run_id: str, step_id: str, attempt: int, number: int, name: str) -> str:
+    """Id of a message about one try to undo an attempt, `r1/s2/1/compensation_done/1`."""
+    return f"{run_id}/{step_id}/{attempt}/{name}/{number}"
+
+
+def generation_id(run_id: str, name: str, generation: int) -> str:
+    """Id of a message about a whole run, that comes once for each time it was (re)opened."""
+    return f"{run_id}/{name}" + (f"/{generation}" if generation else "")
+
+
 def run_id_at(topic: str, partition: int, offset: int) -> str:
     """Run id of a request that brought none: the place where it lies."""
     return f"{_NOT_IN_ID.sub('-', topic)}-{partition}-{offset}"

@@ -7,16 +7,21 @@ Shape only. Whether a plan makes sense (agents exist, no cycles, …) is decided
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import AwareDatetime, Field, JsonValue, model_validator
 
-from .base import AgentName, Model, StepId
+from .base import AgentName, Model, SignalName, StepId, VariantName
+
+HUMAN = "human"
+SIGNAL = "signal"
+WAITING_AGENTS = {"approval": HUMAN, "signal": SIGNAL}  # done by the coordinator, on no topic
 
 
 class FailurePolicy(StrEnum):
     """What happens to the run when a step fails for good."""
 
+    COMPENSATE = "compensate"
     STOP = "stop"
     CONTINUE = "continue"
     SKIP_DEPENDENTS = "skip_dependents"
@@ -29,6 +34,19 @@ class RetryPolicy(Model):
     initial_s: float = Field(default=1.0, ge=0, le=86_400)
     factor: float = Field(default=2.0, ge=1, le=100)
     max_s: float = Field(default=60.0, ge=0, le=86_400)
+    jitter: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="share of the wait by which it is made longer, by chance that is the same at "
+        "every reading of the log",
+    )
+    escalate: list[VariantName] = Field(
+        default_factory=list,
+        max_length=10,
+        description="variants of the agent, from small to large: an attempt that ran out of "
+        "resources, or was not heard of again, is followed by one on the next of them",
+    )
 
 
 class Timeouts(Model):
@@ -39,8 +57,53 @@ class Timeouts(Model):
     heartbeat_s: float | None = Field(default=None, gt=0, description="between signs of life")
 
 
+class Compensation(Model):
+    """What undoes a step: work for an agent, recorded with the step's result or in the plan."""
+
+    agent: AgentName
+    task: str = ""
+    input: JsonValue = Field(default=None, description="None: the output of the step to undo")
+    tool: str | None = Field(default=None, description="call this tool of the agent")
+    args: dict[str, JsonValue] | None = Field(default=None, description="arguments of `tool`")
+    retry: RetryPolicy | None = Field(default=None, description="None: 10 attempts")
+    timeouts: Timeouts | None = None
+
+
+class ApprovalDefault(StrEnum):
+    """What an approval counts as that nobody has given in time."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+class Approval(Model):
+    """A question that a person answers with yes or no before the run goes on."""
+
+    question: str
+    timeout_s: float | None = Field(
+        default=None, gt=0, description="None: waits as long as it has to"
+    )
+    default: ApprovalDefault = ApprovalDefault.REJECT
+
+
+class SignalWait(Model):
+    """A word from outside that the run waits for; its payload is the step's output."""
+
+    name: SignalName
+    timeout_s: float | None = Field(
+        default=None, gt=0, description="None: waits as long as it has to"
+    )
+    default: JsonValue = Field(
+        default=None, description="payload where the time is up; None: the step fails"
+    )
+
+
 class Step(Model):
-    """One unit of work for one agent."""
+    """One unit of work for one agent, or something that the run waits for.
+
+    A step with `approval` or `signal` is done by the coordinator, and its agent is called `human`
+    or `signal`.
+    """
 
     id: StepId
     agent: AgentName
@@ -52,6 +115,14 @@ class Step(Model):
     on_failure: FailurePolicy | None = None
     retry: RetryPolicy | None = None
     timeouts: Timeouts | None = None
+    compensate: Compensation | None = Field(
+        default=None, description="undoes the step; goes before what its agent records"
+    )
+    approval: Approval | None = None
+    signal: SignalWait | None = None
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class RunOptions(Model):
@@ -63,6 +134,10 @@ class RunOptions(Model):
     timeouts: Timeouts = Field(default_factory=Timeouts)
     timeout_s: float | None = Field(default=None, gt=0, description="limit of the whole run")
     deadline: AwareDatetime | None = Field(default=None, description="end of the whole run")
+    routing: dict[AgentName, dict[VariantName, Share]] = Field(
+        default_factory=dict,
+        description="share of the runs whose steps for an agent go to a variant of it",
+    )
 
 
 class Plan(Model):
@@ -131,6 +206,9 @@ def _with_ids(step: Any, ident: Any, numbers: dict[int, Any]) -> Any:
     if not isinstance(step, dict):
         return step
     step = {**step, "id": ident}
+    for field, agent in WAITING_AGENTS.items():
+        if step.get(field) is not None:
+            step.setdefault("agent", agent)
     listed = step.pop("dependencies", None)
     if listed is not None and not step.get("depends_on"):
         step["depends_on"] = listed

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from pydantic import AwareDatetime, Field
 
-from .base import AgentName, Message, Model
+from .base import AgentName, Message, Model, VariantName
+from .plan import RetryPolicy
 
 
 class ToolDefinition(Model):
@@ -33,6 +34,10 @@ class AgentDefined(Message):
         default=None, description="JSON Schema of the step's `input`, where the agent wants one"
     )
     scales_from_zero: bool = False
+    compensates: bool = Field(default=False, description="whether it can undo its steps")
+    retry: RetryPolicy | None = Field(
+        default=None, description="of its steps, where neither step nor run says otherwise"
+    )
 
 
 class AgentAlive(Message):
@@ -41,6 +46,7 @@ class AgentAlive(Message):
     NAME: ClassVar[str] = "agent_alive"
 
     agent: AgentName
+    variant: VariantName | None = None
     instance: str
     concurrency: int = 1
     running: int = 0

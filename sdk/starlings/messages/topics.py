@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from .errors import ConfigError
 
 DAY_MS = 86_400_000
+AGENT_PARTITIONS = 8
 PREFIX_PATTERN = re.compile(r"^[A-Za-z0-9._-]{0,100}$")
 
 
@@ -60,12 +61,16 @@ class Topics:
         """Messages that could not be handled, untouched."""
         return f"{self.prefix}dead-letters"
 
-    def steps(self, agent: str) -> str:
-        """Work of one agent, keyed by `run/step`."""
-        return f"{self.prefix}steps.{agent}"
+    def steps(self, agent: str, variant: str | None = None) -> str:
+        """Work of one agent, or of one variant of it, keyed by `run/step`."""
+        return f"{self.prefix}steps.{_served(agent, variant)}"
+
+    def checkpoints(self, agent: str, variant: str | None = None) -> str:
+        """What an agent must remember across a crash, compacted, co-partitioned with its steps."""
+        return f"{self.prefix}checkpoints.{_served(agent, variant)}"
 
     def agent_of(self, topic: str) -> str | None:
-        """Read an agent's name out of its steps topic; None for other topics."""
+        """Read an agent's name out of its steps topic, with its variant; None for other topics."""
         head = f"{self.prefix}steps."
         return topic[len(head) :] if topic.startswith(head) else None
 
@@ -79,9 +84,9 @@ class Topics:
         """Consumer group of the coordinator."""
         return f"{self.prefix}coordinator"
 
-    def agent_group(self, agent: str) -> str:
-        """Consumer group of one agent."""
-        return f"{self.prefix}agent.{agent}"
+    def agent_group(self, agent: str, variant: str | None = None) -> str:
+        """Consumer group of one agent, or of one variant of it."""
+        return f"{self.prefix}agent.{_served(agent, variant)}"
 
     def core_specs(self, *, partitions: int = 4) -> list[TopicSpec]:
         """Topics that every installation needs."""
@@ -123,16 +128,22 @@ class Topics:
             ),
         ]
 
-    def agent_specs(self, agent: str, *, partitions: int = 8) -> list[TopicSpec]:
-        """Topics of one agent."""
+    def agent_specs(
+        self, agent: str, variant: str | None = None, *, partitions: int = AGENT_PARTITIONS
+    ) -> list[TopicSpec]:
+        """Topics of one agent, or of one variant of it."""
         return [
             TopicSpec(
-                self.steps(agent),
+                self.steps(agent, variant),
                 partitions,
                 {"cleanup.policy": "delete", "retention.ms": str(7 * DAY_MS)},
-                f"work for the agent {agent}",
+                f"work for the agent {_served(agent, variant)}",
             ),
         ]
+
+
+def _served(agent: str, variant: str | None) -> str:
+    return f"{agent}.{variant}" if variant else agent
 
 
 def run_key(run_id: str) -> bytes:
