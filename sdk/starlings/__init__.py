@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .agents import Agent, Result, StepContext
     from .client import Client
-    from .messages import StepFailed, TransientError
+    from .messages import Compensation, StepFailed, TransientError
     from .testing import LocalRun
 
 _HOMES = {
     "Agent": ".agents",
     "Client": ".client",
+    "Compensation": ".messages",
     "LocalRun": ".testing",
     "Result": ".agents",
     "StepContext": ".agents",
@@ -25,7 +26,16 @@ _HOMES = {
     "TransientError": ".messages",
 }
 
-__all__ = ["Agent", "Client", "LocalRun", "Result", "StepContext", "StepFailed", "TransientError"]
+__all__ = [
+    "Agent",
+    "Client",
+    "Compensation",
+    "LocalRun",
+    "Result",
+    "StepContext",
+    "StepFailed",
+    "TransientError",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,14 +7,14 @@ import json
 import pytest
 from support.model_server import Reply, model_server, refusal
 
-from starlings import Agent, StepFailed, TransientError
+from starlings import Agent, Result, StepFailed, TransientError
 from starlings.agents.execute import execute
 from starlings.agents.loading import builtin_agents
 from starlings.agents.planned_calls import MAX_CALLS
 from starlings.llm import LlmSettings, ModelClient
 from starlings.llm.offline import offline_server
 from starlings.llm.prompts import read_role, read_task, read_tools
-from starlings.messages import DependencyResult, StepDone, StepOutcome, StepReady
+from starlings.messages import Compensation, DependencyResult, StepDone, StepOutcome, StepReady
 
 
 class Shop:
@@ -300,3 +300,45 @@ async def test_the_built_in_agents_work_with_the_offline_model(offline, agent, t
         done = await execute(agents[agent], step, model=model)
     assert done.error is None
     assert done.output == output
+
+
+# -- what undoes a step of several calls -----------------------------------------------------------
+
+
+def booking_shop(*, compensates):
+    made = Shop()
+    made.agent = Agent("shop", description="Books")
+
+    @made.agent.tool
+    def book(item: str) -> Result:
+        """Books an item."""
+        return Result(item, undo=Compensation(agent="shop", tool="free", args={"item": item}))
+
+    @made.agent.tool
+    def look() -> Result:
+        """Looks around."""
+        return Result("seen", undo=False)
+
+    if compensates:
+        made.agent.compensate(lambda: None)
+    return made
+
+
+async def test_a_step_is_undone_by_what_its_one_call_with_an_effect_says(server):
+    look, book = ("look", {}), ("book", {"item": "x"})
+    for compensates in (True, False):
+        done = await run(booking_shop(compensates=compensates), server, calls(look, book, look))
+        assert done.compensation == Compensation(agent="shop", tool="free", args={"item": "x"})
+        done = await run(booking_shop(compensates=compensates), server, calls(look, look))
+        assert done.compensation is None
+
+
+async def test_several_calls_with_an_effect_are_undone_by_the_agents_own_function_or_not_done(
+    server,
+):
+    script = calls(("book", {"item": "x"}), ("book", {"item": "y"}))
+    done = await run(booking_shop(compensates=True), server, script)
+    assert done.compensation == Compensation(agent="shop")
+    done = await run(booking_shop(compensates=False), server, script)
+    assert (done.error.code, done.compensation) == ("undo_ambiguous", None)
+    assert "give agent 'shop' an @agent.compensate" in done.error.message

@@ -1,7 +1,8 @@
 """`Agent`: what an author declares, in a few lines.
 
 An agent is either one function (`@agent.step`) or a set of tools of which a model chooses
-(`@agent.tool`). Mistakes show when the module is imported, with words that say what to change.
+(`@agent.tool`); either kind may say how its steps are undone (`@agent.compensate`). Mistakes show
+when the module is imported, with words that say what to change.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, TypeVar, overload
 from starlings.messages import AgentDefined
 from starlings.messages.base import AGENT_PATTERN
 
+from .compensation_function import CompensationFunction
 from .signatures import agent_error
 from .step_function import StepFunction
 from .tools import Tool
@@ -68,6 +70,7 @@ class Agent:
         self.scales_from_zero = scales_from_zero
         self._tools: dict[str, Tool] = {}
         self._step: StepFunction | None = None
+        self._compensation: CompensationFunction | None = None
 
     def __repr__(self) -> str:
         kind = "step" if self._step else f"{len(self._tools)} tools"
@@ -82,6 +85,16 @@ class Agent:
     def step_function(self) -> StepFunction | None:
         """The one function; None where the agent has tools."""
         return self._step
+
+    @property
+    def compensation_function(self) -> CompensationFunction | None:
+        """The function that undoes a step; None where the agent cannot."""
+        return self._compensation
+
+    @property
+    def compensates(self) -> bool:
+        """Whether it can undo its steps."""
+        return self._compensation is not None
 
     @overload
     def tool(self, function: F, /) -> F: ...
@@ -134,6 +147,20 @@ class Agent:
         self._step = StepFunction(function, agent=self.name)
         return function
 
+    def compensate(self, function: F) -> F:
+        """Register the one function that undoes a step; it takes what the step returned.
+
+        Raises:
+            ConfigError: saying what is wrong with it.
+        """
+        if self._compensation is not None:
+            raise agent_error(
+                f"agent {self.name!r} has a function that undoes its steps already; one undoes "
+                "them all, or a step says itself what undoes it: Result(output, undo=…)"
+            )
+        self._compensation = CompensationFunction(function, agent=self.name)
+        return function
+
     def definition(self) -> AgentDefined:
         """Describe the agent for the registry.
 
@@ -152,6 +179,7 @@ class Agent:
             tools=[tool.definition for tool in self._tools.values()],
             takes=self._step.takes if self._step else None,
             scales_from_zero=self.scales_from_zero,
+            compensates=self.compensates,
         )
 
     def _both(self) -> Exception:

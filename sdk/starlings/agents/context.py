@@ -1,4 +1,4 @@
-"""What a step knows about itself, and how it gives a sign of life."""
+"""What a step, or its compensation, knows about itself, and how it gives a sign of life."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from pydantic import JsonValue
 
-from starlings.messages import ErrorInfo, StepReady
+from starlings.messages import CompensationReady, ErrorInfo, StepReady
 
 from .values import json_value
 
@@ -36,6 +36,9 @@ class StepContext:
         errors: why steps that this one depends on have failed, by step id; a failed step gets
             here only where the run goes on after failures.
         deadline: when the attempt will be stopped; None: no limit.
+        undoes: whether this is a compensation: one try to undo the attempt. Then `results` has the
+            step's own output, and there are no signs of life to give.
+        reason: why the step is undone, for people.
     """
 
     run_id: str
@@ -46,6 +49,8 @@ class StepContext:
     results: Mapping[str, JsonValue] = field(default_factory=dict)
     errors: Mapping[str, ErrorInfo] = field(default_factory=dict)
     deadline: datetime | None = None
+    undoes: bool = False
+    reason: str = ""
     on_heartbeat: Heartbeat = field(default=no_heartbeat, repr=False, compare=False)
 
     @property
@@ -57,7 +62,15 @@ class StepContext:
 
     @property
     def idempotency_key(self) -> str:
-        """Name this attempt for the systems that it acts on: a repeat has the same key."""
+        """Name this attempt for the systems that it acts on: a repeat has the same key.
+
+        A compensation has one of its own, the same for every try.
+        """
+        return f"{self.attempt_key}/compensation" if self.undoes else self.attempt_key
+
+    @property
+    def attempt_key(self) -> str:
+        """The `idempotency_key` that the attempt itself has or, in a compensation, had."""
         return f"{self.run_id}/{self.step_id}/{self.attempt}"
 
     async def heartbeat(self, progress: Any = None) -> None:
@@ -81,4 +94,19 @@ def step_context(
         errors=MappingProxyType(bad),
         deadline=deadline,
         on_heartbeat=on_heartbeat,
+    )
+
+
+def compensation_context(ready: CompensationReady, *, deadline: datetime | None) -> StepContext:
+    """Build the context of a try to undo an attempt."""
+    return StepContext(
+        run_id=ready.run_id,
+        step_id=ready.step_id,
+        attempt=ready.attempt,
+        agent=ready.agent,
+        task=ready.task,
+        results=MappingProxyType({r.step_id: r.output for r in ready.context}),
+        deadline=deadline,
+        undoes=True,
+        reason=ready.reason,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -25,6 +25,7 @@ from .context import StepContext
 from .values import Result
 
 NO_VALUE = inspect.Parameter.empty
+_PROBLEMS_SHOWN = 20
 _SPREAD = {
     inspect.Parameter.VAR_POSITIONAL: "*",
     inspect.Parameter.VAR_KEYWORD: "**",
@@ -103,6 +104,14 @@ def adapter(annotation: Any, what: str, *, config: ConfigDict | None = None) -> 
             return TypeAdapter(annotation)
     except (PydanticUserError, TypeError, NameError) as error:
         raise agent_error(f"{what}: cannot validate {_name(annotation)}: {error}") from None
+
+
+def listed_problems(problems: Sequence[Mapping[str, Any]]) -> str:
+    """Write what a validator found wrong with an input as one line."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in p['loc']) or 'input'}: {p['msg']}"
+        for p in problems[:_PROBLEMS_SHOWN]
+    )
 
 
 def _hints(function: Callable[..., Any], what: str) -> dict[str, Any]:

@@ -18,12 +18,10 @@ from starlings.choreography.context import render_task
 from starlings.messages import StepFailed, StepReady
 
 from .context import StepContext
-from .signatures import NO_VALUE, Parameter, adapter, agent_error, read_signature
+from .signatures import NO_VALUE, Parameter, adapter, agent_error, listed_problems, read_signature
 from .threads import call
 from .tools import as_result
 from .values import Result
-
-_PROBLEMS_SHOWN = 20
 
 
 class StepFunction:
@@ -98,10 +96,7 @@ class StepFunction:
         if not given and problems[0]["type"] == "json_invalid":
             listed = "the step has none, and its task is no JSON"
         else:
-            listed = "; ".join(
-                f"{'.'.join(str(part) for part in p['loc']) or 'input'}: {p['msg']}"
-                for p in problems[:_PROBLEMS_SHOWN]
-            )
+            listed = listed_problems(problems)
         return StepFailed(
             f"agent {self._agent!r} needs a structured input: {listed}; "
             "its shape stands under `takes` in the agent's definition",

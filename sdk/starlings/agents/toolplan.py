@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from pydantic import JsonValue
@@ -21,7 +22,14 @@ from pydantic import JsonValue
 from starlings.choreography.context import render_task
 from starlings.llm.errors import ModelFailed
 from starlings.llm.prompts import PREVIOUS, agent_role, task_lines, tool_list
-from starlings.messages import StarlingsError, StepFailed, StepReady, ToolCall, error_info
+from starlings.messages import (
+    Compensation,
+    StarlingsError,
+    StepFailed,
+    StepReady,
+    ToolCall,
+    error_info,
+)
 
 from .agent import Agent
 from .context import StepContext
@@ -83,8 +91,9 @@ async def run_named_tool(agent: Agent, ready: StepReady, ctx: StepContext, spent
     """
     tool = agent.tools.get(ready.tool or "")
     if tool is None:
+        has = ", ".join(agent.tools) or "none"
         raise StepFailed(
-            f"agent {agent.name!r} has no tool {ready.tool!r}; it has {', '.join(agent.tools)}",
+            f"agent {agent.name!r} has no tool {ready.tool!r}; it has {has}",
             code="unknown_tool",
         )
     call = PlannedCall(tool, ready.args or {})
@@ -119,6 +128,7 @@ class _ToolPlan:
         self._spent = spent
         self._model = model
         self._last: Result | None = None
+        self._undos: list[Compensation | bool] = []
 
     async def run(self) -> Result:
         messages = [
@@ -165,9 +175,27 @@ class _ToolPlan:
         for position, call in enumerate(calls):
             args = call.filled(self._last.output if self._last else None)
             self._last = await _make(call, args, position, self._ctx, self._spent)
+            self._undos.append(self._last.undo)
         if self._last is None:
             raise RuntimeError("a plan without calls is never made")
-        return self._last
+        return replace(self._last, undo=_undo_of_all(self._agent, self._undos))
+
+
+def _undo_of_all(agent: Agent, undos: list[Compensation | bool]) -> Compensation | bool:
+    """Say what undoes a step of several calls: a step can record one compensation only."""
+    if agent.compensates:
+        wanted = [undo for undo in undos if undo is not False]
+        if len(wanted) == 1:
+            return wanted[0]
+        return bool(wanted)  # its @compensate stands for the whole step
+    named = [undo for undo in undos if isinstance(undo, Compensation)]
+    if len(named) > 1:
+        raise StepFailed(
+            f"{len(named)} calls of this step say what undoes them, and a step can record one "
+            f"compensation; give agent {agent.name!r} an @agent.compensate for whole steps",
+            code="undo_ambiguous",
+        )
+    return named[0] if named else True
 
 
 async def _make(

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import to_json
 
-from starlings.messages import StepFailed, ToolDefinition, Usage
+from starlings.messages import Compensation, StepFailed, ToolDefinition, Usage
 
 from .context import StepContext
 from .signatures import NO_VALUE, Parameter, Signature, adapter, agent_error, read_signature
@@ -124,19 +125,20 @@ def as_result(returned: Any, what: str) -> Result:
         StepFailed: `output_not_json`, `output_too_large` or `output_invalid`.
     """
     given = returned if isinstance(returned, Result) else Result(output=returned)
-    if given.summary is not None and not isinstance(given.summary, str):
-        raise StepFailed(
-            f"{what} has a summary of type {type(given.summary).__name__}; it has to be text",
-            code="output_invalid",
-        )
-    if given.usage is not None and not isinstance(given.usage, Usage):
-        raise StepFailed(
-            f"{what} has a usage of type {type(given.usage).__name__}; it has to be "
-            "starlings.messages.Usage",
-            code="output_invalid",
-        )
-    output: JsonValue = json_value(given.output, what)
-    return Result(output=output, summary=given.summary, usage=given.usage)
+    for name, fits, wanted in (
+        ("summary", isinstance(given.summary, str | None), "text"),
+        ("usage", isinstance(given.usage, Usage | None), "starlings.messages.Usage"),
+        ("undo", isinstance(given.undo, Compensation | bool), "True, False or a Compensation"),
+    ):
+        if not fits:
+            raise StepFailed(
+                f"{what}: its {name} of type {type(getattr(given, name)).__name__} has to be "
+                f"{wanted}",
+                code="output_invalid",
+            )
+    if isinstance(given.undo, Compensation):
+        json_value(given.undo, f"what undoes {what}")
+    return replace(given, output=json_value(given.output, what))
 
 
 class _WithoutTitles(GenerateJsonSchema):

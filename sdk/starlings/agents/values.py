@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
 
 from starlings.choreography.context import as_text, shorten
-from starlings.messages import StepFailed, Usage
+from starlings.messages import Compensation, StepFailed, Usage
 
 OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
 DIGITS_LIMIT = 4_300
@@ -37,11 +37,14 @@ class Result:
         output: any JSON-serialisable value; what steps that depend on this one receive.
         summary: a sentence for people and for models, up to 300 characters; None: derived.
         usage: what the step spent at a model's provider.
+        undo: what would undo it. True: the agent's own `@agent.compensate`, where it has one;
+            False: there is nothing to undo; a `Compensation`: that.
     """
 
     output: Any = None
     summary: str | None = None
     usage: Usage | None = None
+    undo: Compensation | bool = True
 
 
 def json_value(value: Any, what: str) -> JsonValue:

@@ -1,0 +1,112 @@
+"""An author's code, run within its limit of time; what goes wrong with it becomes data.
+
+Steps and compensations alike are run by this. Only a cancellation from outside passes through, for
+the caller to judge, as do `KeyboardInterrupt` and the like.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from pydantic import JsonValue
+
+from starlings.choreography.context import shorten
+from starlings.messages import (
+    ErrorInfo,
+    StarlingsError,
+    StepFailed,
+    Timeouts,
+    TransientError,
+    error_info,
+)
+
+from .context import StepContext
+from .values import Result, clean_text, summarise
+
+T = TypeVar("T")
+
+LONGEST_S = 366 * 86_400.0  # clocks and event loops overflow with whatever a plan may say
+
+
+def now_utc() -> datetime:
+    """Tell the time of the wall clock."""
+    return datetime.now(UTC)
+
+
+def limit_of(timeouts: Timeouts) -> float | None:
+    """Say how many seconds an attempt may take; None: no limit."""
+    return None if timeouts.run_s is None else min(timeouts.run_s, LONGEST_S)
+
+
+def deadline_of(timeouts: Timeouts, now: datetime) -> datetime | None:
+    """Say when an attempt that begins now is stopped."""
+    limit_s = limit_of(timeouts)
+    return None if limit_s is None else now + timedelta(seconds=limit_s)
+
+
+async def attempted(
+    work: Awaitable[T], ctx: StepContext, *, limit_s: float | None, what: str
+) -> tuple[T | None, ErrorInfo | None]:
+    """Await an author's code; return what it returned, or why it did not.
+
+    `what` names it in errors: "step" or "compensation".
+
+    Raises:
+        asyncio.CancelledError: the task was cancelled from outside.
+    """
+    try:
+        async with asyncio.timeout(limit_s) as limit:
+            try:
+                return await work, None
+            except asyncio.CancelledError:
+                if _is_being_cancelled():
+                    raise
+                raise StepFailed(
+                    f"the {what} cancelled itself: a CancelledError came out of it",
+                    code="cancelled",
+                ) from None
+    except (Exception, SystemExit) as error:
+        if isinstance(error, TimeoutError) and limit.expired():
+            return None, _failure(_timeout(limit_s, what), ctx, what)
+        return None, _failure(error, ctx, what)
+
+
+def summary_of(result: Result) -> str:
+    """Say what came out in a short text: the author's own, or one derived from the output."""
+    given: Any = result.summary
+    output: JsonValue = result.output
+    return shorten(clean_text(given)) if given is not None else summarise(output)
+
+
+def _timeout(limit_s: float | None, what: str) -> TransientError:
+    return TransientError(
+        f"the {what} took longer than its limit of {limit_s or 0:g} s (timeouts.run_s) and was "
+        "stopped",
+        code="timeout",
+    )
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _failure(error: BaseException, ctx: StepContext, what: str) -> ErrorInfo:
+    try:
+        info = error_info(error)
+        info = info.model_copy(
+            update={
+                "message": clean_text(info.message),
+                "causes": [clean_text(cause) for cause in info.causes],
+            }
+        )
+    except Exception:  # its text cannot be had: an author's class may raise in __str__
+        info = ErrorInfo(code="unexpected", message=type(error).__name__, retryable=True)
+    cause = error.__cause__ or error
+    bug = None if isinstance(cause, StarlingsError) else cause  # its author needs the traceback
+    event = f"{what} failed"
+    ctx.log.warning(event, code=info.code, error=info.message, exc_info=bug)
+    return info

@@ -1,0 +1,110 @@
+"""One try to undo one attempt of a step: the same code on Kafka, in a test and in a notebook.
+
+Like `execute`, this never raises for the compensation's own failure. What is undone may never have
+happened, or may have been undone before (a repeat, an earlier try that was not heard of): a
+compensation has to bear both, and gets an idempotency key that is the same for every try.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from pydantic import JsonValue
+
+from starlings.choreography.context import resolve
+from starlings.messages import (
+    CompensationDone,
+    CompensationReady,
+    StepFailed,
+    StepOutcome,
+    StepReady,
+)
+
+from .agent import Agent
+from .attempt import attempted, deadline_of, limit_of, now_utc, summary_of
+from .context import StepContext, compensation_context
+from .model_port import Spent
+from .toolplan import run_named_tool
+from .values import Result
+
+
+async def execute_compensation(
+    agent: Agent,
+    ready: CompensationReady,
+    *,
+    instance: str = "",
+    clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], datetime] = now_utc,
+) -> CompensationDone:
+    """Try once to undo an attempt of a step, within the run timeout.
+
+    Args:
+        agent: the agent that does it.
+        ready: the work.
+        instance: which instance of the agent this is.
+        clock: monotonic seconds, for the duration.
+        now: wall clock, for the deadline that the compensation is told.
+
+    Raises:
+        asyncio.CancelledError: the task was cancelled from outside.
+    """
+    began = clock()
+    ctx = compensation_context(ready, deadline=deadline_of(ready.timeouts, now()))
+    spent = Spent()
+    work = _undo(agent, ready, ctx, spent)
+    limit_s = limit_of(ready.timeouts)
+    result, error = await attempted(work, ctx, limit_s=limit_s, what="compensation")
+    if result is not None:
+        spent.add(result.usage if ready.tool is None else None)
+    return CompensationDone(
+        run_id=ready.run_id,
+        step_id=ready.step_id,
+        attempt=ready.attempt,
+        number=ready.number,
+        agent=agent.name,
+        outcome=StepOutcome.OK if error is None else StepOutcome.ERROR,
+        output=result.output if result else None,
+        summary=summary_of(result) if result else None,
+        error=error,
+        usage=spent.usage,
+        instance=instance,
+        duration_s=max(clock() - began, 0.0),
+    )
+
+
+async def _undo(agent: Agent, ready: CompensationReady, ctx: StepContext, spent: Spent) -> Result:
+    if ready.tool is not None:
+        return await run_named_tool(agent, _resolved(ready, None), ctx, spent)
+    if agent.compensation_function is not None:
+        return await agent.compensation_function.run(_input_of(ready), ctx)
+    raise StepFailed(
+        f"agent {agent.name!r} cannot undo steps: it has no @agent.compensate; give it one, or "
+        "name a `tool` of it, with `args`, in the compensation",
+        code="no_compensation",
+    )
+
+
+def _input_of(ready: CompensationReady) -> JsonValue:
+    """Say what is undone: a step's own output is data, in which templates mean nothing."""
+    outputs = {result.step_id: result.output for result in ready.context}
+    if ready.step_id in outputs and outputs[ready.step_id] == ready.input:
+        return ready.input
+    return _resolved(ready, ready.input).input
+
+
+def _resolved(ready: CompensationReady, given: JsonValue) -> StepReady:
+    """Replace the templates in arguments and input by what they stand for."""
+    return resolve(
+        StepReady(
+            run_id=ready.run_id,
+            step_id=ready.step_id,
+            attempt=ready.attempt,
+            agent=ready.agent,
+            input=given,
+            tool=ready.tool,
+            args=ready.args,
+            context=ready.context,
+        )
+    )
