@@ -10,7 +10,6 @@ of its result is dropped by whoever reads it. `step_started` is said only of ste
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -27,7 +26,6 @@ from starlings.messages import (
     AgentAlive,
     ErrorInfo,
     InvariantBroken,
-    Message,
     Origin,
     StepDone,
     StepOutcome,
@@ -35,7 +33,6 @@ from starlings.messages import (
     StepReady,
     StepStarted,
     StopRequested,
-    agent_key,
     attempt_id,
     error_info,
     run_key,
@@ -44,12 +41,12 @@ from starlings.service import KafkaPorts, child_traceparent, log_context
 
 from .agent import Agent
 from .execute import ModelPort, execute
+from .presence import BEAT_EVERY_S, registered
 from .stops import Stops
 
 log = structlog.get_logger(__name__)
 
 STARTED_AFTER_S = 0.05
-BEAT_EVERY_S = 5.0
 READ_CONTROL_WITHIN_S = 60.0
 
 
@@ -93,7 +90,8 @@ class AgentRuntime:
 
     async def run(self, stop: asyncio.Event, grace_s: float) -> None:
         """Work until told to stop; enter the registry meanwhile, and leave it at the end."""
-        async with self._following_control(), self._registered():
+        present = registered(self.agent.definition(), self._ports, self._alive)
+        async with self._following_control(), present:
             log.info(
                 "agent at work",
                 agent=self.agent.name,
@@ -231,41 +229,12 @@ class AgentRuntime:
             and self._stops.covers(ready.run_id, ready.step_id, ready.attempt)
         )
 
-    @asynccontextmanager
-    async def _registered(self) -> AsyncGenerator[None]:
-        await self._enter(self.agent.definition(), agent_key(self.agent.name))
-        beating = asyncio.create_task(self._beat())
-        try:
-            yield
-        finally:
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
-            with contextlib.suppress(Exception):  # its heartbeats end in any case
-                await self._ports.publisher.tombstone(
-                    self._ports.topics.agents, agent_key(self.agent.name, self._instance)
-                )
-
-    async def _beat(self) -> None:
-        while True:
-            alive = AgentAlive(
-                agent=self.agent.name,
-                instance=self._instance,
-                concurrency=self.consumer.concurrency,
-                running=self.consumer.running,
-                started_at=self._started_at,
-                interval_s=BEAT_EVERY_S,
-            )
-            try:
-                await self._enter(alive, agent_key(self.agent.name, self._instance))
-            except Exception as error:
-                log.warning("heartbeat not published", error=str(error))
-            await asyncio.sleep(BEAT_EVERY_S)
-
-    async def _enter(self, entry: Message, key: bytes) -> None:
-        await self._ports.publisher.publish(
-            self._ports.topics.agents,
-            key,
-            entry,
-            id=f"{key.decode()}/{entry.NAME}",
-            subject=self.agent.name,
+    def _alive(self) -> AgentAlive:
+        return AgentAlive(
+            agent=self.agent.name,
+            instance=self._instance,
+            concurrency=self.consumer.concurrency,
+            running=self.consumer.running,
+            started_at=self._started_at,
+            interval_s=BEAT_EVERY_S,
         )

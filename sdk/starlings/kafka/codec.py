@@ -30,6 +30,7 @@ from starlings.messages import (
     StarlingsError,
     UndecodableMessage,
     ce_type,
+    header,
     read_request,
     split_ce_type,
 )
@@ -104,8 +105,8 @@ class Codec:
         Raises:
             StarlingsError: `unencodable`, where no reader could read it back.
         """
-        envelope = Envelope(
-            id, message.CE_TYPE, self._source, subject, self._now_ms(), traceparent, causation_id
+        envelope = self.envelope(
+            id, message.CE_TYPE, subject, traceparent=traceparent, causation_id=causation_id
         )
         try:
             headers = envelope.headers()
@@ -117,12 +118,36 @@ class Codec:
             ) from None
         return value, headers
 
+    def envelope(
+        self,
+        id: str,  # noqa: A002 - the CloudEvents attribute
+        type: str,  # noqa: A002 - likewise
+        subject: str,
+        *,
+        traceparent: str | None = None,
+        causation_id: str | None = None,
+    ) -> Envelope:
+        """Make the envelope of a message that is written here and now."""
+        return Envelope(id, type, self._source, subject, self._now_ms(), traceparent, causation_id)
+
     async def claim(
         self, value: bytes, headers: Headers, *, summary: str = ""
     ) -> tuple[bytes, Headers]:
         """Put a value into the blob store, and give what travels in its place."""
         claim = await self._blobs.put(value, summary=summary)
         return claim.__pydantic_serializer__.to_json(claim), [*headers, (CLAIM_HEADER, b"1")]
+
+    async def value_of(self, record: ConsumerRecord) -> bytes:
+        """Give a record's value; where it is a claim check, what lies in the blob store.
+
+        Raises:
+            UndecodableMessage: there is none, or the blob store has not what is claimed.
+            TransientError: `blob_store`, where the store is away.
+        """
+        value = _value(record)
+        if header(record.headers, CLAIM_HEADER) is not None:
+            value = await self._blobs.get(_parse(Claim, value))
+        return value
 
     async def decode(
         self, record: ConsumerRecord, *, default: type[Message] | None = None
@@ -139,10 +164,7 @@ class Codec:
             model = _model(headers, record.value, default)
             if model is None:
                 return None
-            value = _value(record)
-            if CLAIM_HEADER in headers:
-                value = await self._blobs.get(_parse(Claim, value))
-            message = _read(model, value)
+            message = _read(model, await self.value_of(record))
         except UndecodableMessage as error:
             place = Origin(record.topic, record.partition, record.offset)
             raise UndecodableMessage(f"{place}: {error}", code=error.code) from None

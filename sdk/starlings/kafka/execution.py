@@ -7,7 +7,7 @@ Rules:
 - A handler that raises is our own bug, or trouble of Kafka or of the blob store, or of somebody
   else (a model). That of Kafka and of the blob store gets as many tries as it lasts: a healthy
   record must not be buried because a broker is away. All else gets a few tries, with the waits that
-  it asks for, then the record goes to the dead letters.
+  it asks for, then the record goes to the dead letters. `Refused` says that no try will help.
 - Burying is insisted on: a record that can be neither handled nor buried is not lost by being
   committed.
 - A cancelled handler can see why (`cancellation()`). *Lost* and *shutdown* mean: publish nothing,
@@ -22,13 +22,20 @@ import enum
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
-from starlings.messages import InvariantBroken, Message, TransientError, UndecodableMessage
+from starlings.messages import (
+    InvariantBroken,
+    Message,
+    StarlingsError,
+    TransientError,
+    UndecodableMessage,
+)
 
-from .codec import Codec, Received
+from .codec import Received
 from .partition import Partition, Record
 
 log = structlog.get_logger(__name__)
@@ -38,6 +45,26 @@ _OUTAGES = frozenset({"kafka_unavailable", "blob_store"})
 
 Handler = Callable[[Received], Awaitable[None]]
 Burial = Callable[[Record, Exception], Awaitable[None]]
+
+
+class Decoder(Protocol):
+    """Reads records."""
+
+    async def decode(
+        self, record: Record, *, default: type[Message] | None = None
+    ) -> Received | None:
+        """Read a record; None for what is to be skipped.
+
+        Raises:
+            UndecodableMessage: it cannot be read, and never will be.
+        """
+        ...
+
+
+class Refused(StarlingsError):  # noqa: N818 - the handler's judgement, not its mistake
+    """The handler has judged the record: it goes to the dead letters without another try."""
+
+    code = "refused"
 
 
 class Cancellation(enum.Enum):
@@ -114,7 +141,7 @@ class Execution:
 
     def __init__(
         self,
-        codec: Codec,
+        codec: Decoder,
         handler: Handler,
         *,
         on_poison: Burial,
@@ -169,7 +196,7 @@ class Execution:
                 self._counters.undecodable += 1
                 return None
             failures += 0 if _is_ours_to_wait_for(error) else 1
-            if failures >= self._retry.tries:
+            if failures >= self._retry.tries or isinstance(error, Refused):
                 await self._bury(self._on_poison, running.record, error)
                 self._counters.poisoned += 1
                 return None

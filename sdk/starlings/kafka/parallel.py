@@ -24,14 +24,16 @@ from aiokafka import TopicPartition
 
 from starlings.messages import Message, Origin
 
-from .codec import Codec, Received
+from .codec import Received
 from .connection import Connection
 from .execution import (
     Burial,
     Cancellation,
     Counters,
+    Decoder,
     Execution,
     Handler,
+    Refused,
     Retry,
     cancellation,
 )
@@ -49,6 +51,7 @@ __all__ = [
     "Counters",
     "Limits",
     "ParallelConsumer",
+    "Refused",
     "Retry",
     "Window",
     "cancellation",
@@ -69,7 +72,7 @@ class ParallelConsumer:
     def __init__(
         self,
         connection: Connection,
-        codec: Codec,
+        codec: Decoder,
         *,
         topic: str,
         group_id: str,

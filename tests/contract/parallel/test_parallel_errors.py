@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaTimeoutError
 from support.waiting import wait_until
 
 from starlings.kafka.offsets import Done
-from starlings.kafka.parallel import Cancellation, Retry, cancellation
+from starlings.kafka.parallel import Cancellation, Refused, Retry, cancellation
 from starlings.messages import ConfigError, Origin, UndecodableMessage
 
 pytestmark = pytest.mark.kafka
@@ -31,6 +31,21 @@ async def test_a_handler_that_keeps_failing_is_tried_a_few_times_then_its_record
     [(offset, error)] = member.poisoned
     assert (offset, repr(error)) == (1, "ValueError('a bug')")
     assert sorted(member.ended) == [0, 2]
+
+
+async def test_a_record_that_its_handler_refuses_is_buried_without_another_try(open_bench):
+    bench = await open_bench()
+
+    async def work(number, _received):
+        if number == 1:
+            raise Refused("not for us")
+
+    await bench.put(0, 1, 2)
+    member = bench.member(work, retry=Retry(tries=3, first_s=60.0))
+    await bench.wait_done(Done(3))
+    assert member.started.count(1) == 1
+    [(offset, error)] = member.poisoned
+    assert (offset, str(error)) == (1, "not for us")
 
 
 async def test_a_handler_that_fails_once_is_tried_again(open_bench):
