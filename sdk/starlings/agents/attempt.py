@@ -1,6 +1,6 @@
 """An author's code, run within its limit of time; what goes wrong with it becomes data.
 
-Steps and compensations alike are run by this. Only a cancellation from outside passes through, for
+Steps, compensations and reactions to events alike are run by this. Only a cancellation from outside passes through, for
 the caller to judge, as do `KeyboardInterrupt` and the like.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import JsonValue
 
@@ -23,12 +23,20 @@ from starlings.messages import (
     error_info,
 )
 
-from .context import StepContext
 from .values import Result, clean_text, summarise
 
 T = TypeVar("T")
 
 LONGEST_S = 366 * 86_400.0  # clocks and event loops overflow with whatever a plan may say
+
+
+class Logging(Protocol):
+    """What an author's code is given: it knows where to log."""
+
+    @property
+    def log(self) -> Any:
+        """A structlog logger, bound with the ids."""
+        ...
 
 
 def now_utc() -> datetime:
@@ -48,11 +56,16 @@ def deadline_of(timeouts: Timeouts, now: datetime) -> datetime | None:
 
 
 async def attempted(
-    work: Awaitable[T], ctx: StepContext, *, limit_s: float | None, what: str
+    work: Awaitable[T],
+    ctx: Logging,
+    *,
+    limit_s: float | None,
+    what: str,
+    setting: str = "timeouts.run_s",
 ) -> tuple[T | None, ErrorInfo | None]:
     """Await an author's code; return what it returned, or why it did not.
 
-    `what` names it in errors: "step" or "compensation".
+    `what` names it in errors: "step", "compensation" or "reaction"; `setting` names the limit.
 
     Raises:
         asyncio.CancelledError: the task was cancelled from outside.
@@ -70,7 +83,7 @@ async def attempted(
                 ) from None
     except (Exception, SystemExit) as error:
         if isinstance(error, TimeoutError) and limit.expired():
-            return None, _failure(_timeout(limit_s, what), ctx, what)
+            return None, _failure(_timeout(limit_s, what, setting), ctx, what)
         return None, _failure(error, ctx, what)
 
 
@@ -81,10 +94,9 @@ def summary_of(result: Result) -> str:
     return shorten(clean_text(given)) if given is not None else summarise(output)
 
 
-def _timeout(limit_s: float | None, what: str) -> TransientError:
+def _timeout(limit_s: float | None, what: str, setting: str) -> TransientError:
     return TransientError(
-        f"the {what} took longer than its limit of {limit_s or 0:g} s (timeouts.run_s) and was "
-        "stopped",
+        f"the {what} took longer than its limit of {limit_s or 0:g} s ({setting}) and was stopped",
         code="timeout",
     )
 
@@ -94,7 +106,7 @@ def _is_being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _failure(error: BaseException, ctx: StepContext, what: str) -> ErrorInfo:
+def _failure(error: BaseException, ctx: Logging, what: str) -> ErrorInfo:
     try:
         info = error_info(error)
         info = info.model_copy(
