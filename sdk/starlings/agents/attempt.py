@@ -1,7 +1,7 @@
 """An author's code, run within its limit of time; what goes wrong with it becomes data.
 
-Steps, compensations and reactions to events alike are run by this. Only a cancellation from outside passes through, for
-the caller to judge, as do `KeyboardInterrupt` and the like.
+Steps, compensations and reactions to events alike are run by this. Only a cancellation from outside
+passes through, for the caller to judge, as do `KeyboardInterrupt` and the like.
 """
 
 from __future__ import annotations
