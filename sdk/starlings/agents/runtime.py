@@ -3,8 +3,9 @@
 What a step's life here is made of, in this order: the work is taken from `steps.<agent>`, refused
 if the run has been stopped, done, its result published on `events` and acknowledged, and only then
 does its offset count as done. A crash in between repeats the step under the same ids, and a repeat
-of its result is dropped by whoever reads it. `step_started` is said only of steps that take
-`STARTED_AFTER_S` or more, so that short steps cost one fact.
+of its result is dropped by whoever reads it. Compensations come by the same topic and live the same
+life; `undoing` tells what holds between them and the steps. `step_started` is said only of steps
+that take `STARTED_AFTER_S` or more, so that short steps cost one fact.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from starlings.kafka.follow import Follower
 from starlings.kafka.parallel import Cancellation, ParallelConsumer, cancellation
 from starlings.messages import (
     AgentAlive,
+    CompensationDone,
+    CompensationReady,
     ErrorInfo,
     InvariantBroken,
     Origin,
@@ -36,6 +39,7 @@ from starlings.messages import (
     attempt_id,
     error_info,
     run_key,
+    undo_id,
 )
 from starlings.service import KafkaPorts, child_traceparent, log_context
 
@@ -43,6 +47,7 @@ from .agent import Agent
 from .execute import ModelPort, execute
 from .presence import BEAT_EVERY_S, registered
 from .stops import Stops
+from .undoing import Undoing
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +87,7 @@ class AgentRuntime:
             on_poison=self._bury,
             default=StepReady,
         )
+        self._undoing = Undoing(agent, self.consumer, instance=instance)
         self.buried = 0
 
     def not_ready(self) -> str | None:
@@ -104,28 +110,45 @@ class AgentRuntime:
     # -- one step ------------------------------------------------------------------------------
 
     async def _handle(self, received: Received) -> None:
-        ready = received.message
-        if not isinstance(ready, StepReady):
-            raise InvariantBroken(f"{ready.NAME} does not belong on {self.consumer.topic}")
+        work = received.message
+        if not isinstance(work, StepReady | CompensationReady):
+            raise InvariantBroken(f"{work.NAME} does not belong on {self.consumer.topic}")
         trace = child_traceparent(received.envelope.traceparent)
-        with log_context(run_id=ready.run_id, step_id=ready.step_id, traceparent=trace):
-            done = await self._work(ready, received, trace)
+        with log_context(run_id=work.run_id, step_id=work.step_id, traceparent=trace):
+            done: StepDone | CompensationDone
+            if isinstance(work, StepReady):
+                done = await self._work(work, received, trace)
+            else:
+                done = await self._undo(work, received)
             await self._say(done, received, trace)
 
+    async def _undo(self, ready: CompensationReady, received: Received) -> CompensationDone:
+        if self._stops.covers(ready):
+            return self._undoing.stopped(ready, "stopped before it was started")
+        self._working.add(received.origin)
+        try:
+            return await self._undoing.undo(ready)
+        finally:
+            self._working.discard(received.origin)
+
     async def _work(self, ready: StepReady, received: Received, trace: str) -> StepDone:
-        if self._stops.covers(ready.run_id, ready.step_id, ready.attempt):
+        if self._stops.covers(ready):
             return self._cancelled(ready, "stopped before it was started")
+        if self._undoing.forbids(ready, received.origin):
+            why = "it has been compensated already, so it is not done any more"
+            return self._cancelled(ready, why, code="compensated")
         loop = asyncio.get_running_loop()
         long = loop.call_later(STARTED_AFTER_S, self._is_long, ready, received, trace)
         self._working.add(received.origin)
         try:
-            return await execute(
-                self.agent,
-                ready,
-                model=self._model,
-                instance=self._instance,
-                heartbeat=lambda progress: self._progress(ready, progress, received, trace),
-            )
+            with self._undoing.forward(ready, received.origin):
+                return await execute(
+                    self.agent,
+                    ready,
+                    model=self._model,
+                    instance=self._instance,
+                    heartbeat=lambda progress: self._progress(ready, progress, received, trace),
+                )
         except asyncio.CancelledError:
             if cancellation() is not Cancellation.REQUESTED:
                 raise  # handed back, or somebody else's now: no word about it
@@ -134,14 +157,14 @@ class AgentRuntime:
             self._working.discard(received.origin)
             long.cancel()
 
-    def _cancelled(self, ready: StepReady, why: str) -> StepDone:
+    def _cancelled(self, ready: StepReady, why: str, *, code: str = "cancelled") -> StepDone:
         return StepDone(
             run_id=ready.run_id,
             step_id=ready.step_id,
             attempt=ready.attempt,
             agent=self.agent.name,
             outcome=StepOutcome.CANCELLED,
-            error=ErrorInfo(code="cancelled", message=why),
+            error=ErrorInfo(code=code, message=why),
             instance=self._instance,
         )
 
@@ -177,7 +200,7 @@ class AgentRuntime:
 
     async def _say(
         self,
-        fact: StepStarted | StepProgress | StepDone,
+        fact: StepStarted | StepProgress | StepDone | CompensationDone,
         cause: Received,
         trace: str,
         *,
@@ -187,7 +210,7 @@ class AgentRuntime:
             self._ports.topics.events,
             run_key(fact.run_id),
             fact,
-            id=attempt_id(fact.run_id, fact.step_id, fact.attempt, fact.NAME) + suffix,
+            id=_id_of(fact) + suffix,
             subject=fact.run_id,
             traceparent=trace,
             causation_id=cause.envelope.id,
@@ -222,11 +245,11 @@ class AgentRuntime:
                     log.info("steps stopped", run_id=stop.run_id, steps=stopped)
 
     def _is_stopped(self, received: Received) -> bool:
-        ready = received.message
+        work = received.message
         return (
-            isinstance(ready, StepReady)
+            isinstance(work, StepReady | CompensationReady)
             and received.origin in self._working  # else its result is on its way already
-            and self._stops.covers(ready.run_id, ready.step_id, ready.attempt)
+            and self._stops.covers(work)
         )
 
     def _alive(self) -> AgentAlive:
@@ -238,3 +261,9 @@ class AgentRuntime:
             started_at=self._started_at,
             interval_s=BEAT_EVERY_S,
         )
+
+
+def _id_of(fact: StepStarted | StepProgress | StepDone | CompensationDone) -> str:
+    if isinstance(fact, CompensationDone):
+        return undo_id(fact.run_id, fact.step_id, fact.attempt, fact.number, fact.NAME)
+    return attempt_id(fact.run_id, fact.step_id, fact.attempt, fact.NAME)

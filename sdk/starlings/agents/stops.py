@@ -1,37 +1,67 @@
-"""Which runs and attempts have been told to stop, as far as `control` still tells.
+"""Which runs, attempts and tries to undo have been told to stop, as far as `control` still tells.
 
 `control` is short: an instance reads all of it before it starts its first step, and follows it from
 then on. What is told there is forgotten after the topic's retention, and so it is here.
+
+- A stop covers attempts of its generation of the run and of earlier ones: a run that was reopened
+  since then goes on.
+- A run's stop, and one of forward attempts, covers no compensation: they are the way back. A try to
+  undo is stopped only by a stop that names it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass, field
 
-from starlings.messages import StopRequested
+from starlings.messages import CompensationReady, StepReady, StopRequested
 
 REMEMBERED = 100_000
+
+
+@dataclass(slots=True)
+class _Told:
+    """What a run has been told."""
+
+    whole: int = -1  # up to which generation all of it
+    attempts: dict[str, dict[int, int]] = field(default_factory=dict)  # step, generation, up to
+    tries: dict[str, int] = field(default_factory=dict)  # step, up to which try to undo it
+
+    def add(self, stop: StopRequested) -> None:
+        if stop.compensation:
+            for step_id, number in (stop.attempts or {}).items():
+                self.tries[step_id] = max(number, self.tries.get(step_id, 0))
+        elif stop.attempts is None:
+            self.whole = max(self.whole, stop.generation)
+        else:
+            for step_id, attempt in stop.attempts.items():
+                told = self.attempts.setdefault(step_id, {})
+                told[stop.generation] = max(attempt, told.get(stop.generation, 0))
+
+    def covers(self, work: StepReady | CompensationReady) -> bool:
+        if isinstance(work, CompensationReady):
+            return work.number <= self.tries.get(work.step_id, 0)
+        return work.generation <= self.whole or any(
+            work.generation <= generation and work.attempt <= attempt
+            for generation, attempt in self.attempts.get(work.step_id, {}).items()
+        )
 
 
 class Stops:
     """Remembers stops by run; the newest `REMEMBERED` runs."""
 
     def __init__(self) -> None:
-        self._runs: OrderedDict[str, dict[str, int] | None] = OrderedDict()
+        self._runs: OrderedDict[str, _Told] = OrderedDict()
 
     def add(self, stop: StopRequested) -> None:
-        """Note that a run, or some attempts of it, shall stop."""
-        known = self._runs.pop(stop.run_id, {})
-        if stop.attempts is None or known is None:
-            self._runs[stop.run_id] = None  # the whole run
-        else:
-            self._runs[stop.run_id] = {**known, **stop.attempts}
+        """Note that a run, some attempts of it, or some tries to undo them, shall stop."""
+        told = self._runs.setdefault(stop.run_id, _Told())
+        told.add(stop)
+        self._runs.move_to_end(stop.run_id)
         while len(self._runs) > REMEMBERED:
             self._runs.popitem(last=False)
 
-    def covers(self, run_id: str, step_id: str, attempt: int) -> bool:
-        """Say whether an attempt shall not be worked on (any more)."""
-        if run_id not in self._runs:
-            return False
-        attempts = self._runs[run_id]
-        return attempts is None or attempts.get(step_id, 0) >= attempt
+    def covers(self, work: StepReady | CompensationReady) -> bool:
+        """Say whether this shall not be worked on (any more)."""
+        told = self._runs.get(work.run_id)
+        return told is not None and told.covers(work)

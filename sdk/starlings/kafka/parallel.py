@@ -149,6 +149,15 @@ class ParallelConsumer:
             if running.received is not None
         }
 
+    def has_seen(self, origin: Origin, message_id: str) -> bool:
+        """Say whether a record with this id lies in the partition of `origin`.
+
+        As far as ids are remembered there: those of records before and after it in the window, once
+        they have been fetched or read back.
+        """
+        partition = self._pool.partitions.get(TopicPartition(origin.topic, origin.partition))
+        return partition is not None and message_id.encode() in partition.ids
+
     def cancel(self, origin: Origin) -> bool:
         """Ask the handler of a record to cancel; it publishes its result and returns.
 

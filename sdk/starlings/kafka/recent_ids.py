@@ -40,6 +40,9 @@ class RecentIds:
     def __len__(self) -> int:
         return len(self._first)
 
+    def __contains__(self, message_id: bytes) -> bool:
+        return message_id in self._first
+
     def repeated(self, message_id: bytes, offset: int, timestamp_ms: int) -> bool:
         """Remember a record; say whether an earlier one of this partition had its id."""
         if offset >= self.end:

@@ -1,0 +1,142 @@
+"""Undoing steps on Kafka: compensations beside the forward attempts that they undo.
+
+Both come by the same topic under the same key, so they meet on one instance, where two rules hold
+(those of Seata's branch transactions):
+
+- **No forward work after its compensation.** An attempt whose compensation has been seen is refused
+  when it comes, late or from a second coordinator: it would leave an effect that nobody undoes. Its
+  compensation has been seen where this instance has had it (the newest `REMEMBERED`), or where its
+  id is among those that the consumer remembers of the partition. The latter are read back at an
+  assignment, so a new owner knows what came in the last 15 minutes or 10,000 records. What is older
+  than that, or lies on the topic of another agent or variant, is left to `control`: a run's stop
+  covers all its attempts for as long as that topic keeps it.
+- **No compensation while its attempt is at work.** The attempt is told to stop, and its end waited
+  for: what it does afterwards would not be undone. Where it does not heed that within
+  `ENDS_WITHIN_S`, the try fails, to be made again later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from starlings.kafka.parallel import Cancellation, ParallelConsumer, cancellation
+from starlings.messages import (
+    CompensationDone,
+    CompensationReady,
+    ErrorInfo,
+    Origin,
+    StepOutcome,
+    StepReady,
+    undo_id,
+)
+
+from .agent import Agent
+from .attempt import limit_of
+from .compensate import execute_compensation
+
+REMEMBERED = 100_000
+ENDS_WITHIN_S = 30.0
+
+Attempt = tuple[str, str, int]
+
+
+class Undoing:
+    """Carries out the compensations of one instance of an agent."""
+
+    def __init__(self, agent: Agent, consumer: ParallelConsumer, *, instance: str) -> None:
+        self._agent = agent
+        self._consumer = consumer
+        self._instance = instance
+        self._at_work: dict[Attempt, tuple[Origin, asyncio.Event]] = {}
+        self._seen: OrderedDict[Attempt, None] = OrderedDict()
+
+    @contextmanager
+    def forward(self, ready: StepReady, origin: Origin) -> Generator[None]:
+        """Note that an attempt is at work, for as long as the block lasts."""
+        ended = asyncio.Event()
+        self._at_work[_attempt(ready)] = origin, ended
+        try:
+            yield
+        finally:
+            self._at_work.pop(_attempt(ready), None)
+            ended.set()
+
+    def forbids(self, ready: StepReady, origin: Origin) -> bool:
+        """Say whether an attempt comes after its compensation."""
+        if _attempt(ready) in self._seen:
+            return True
+        first = undo_id(ready.run_id, ready.step_id, ready.attempt, 1, CompensationReady.NAME)
+        return self._consumer.has_seen(origin, first)
+
+    async def undo(self, ready: CompensationReady) -> CompensationDone:
+        """Make one try to undo an attempt.
+
+        Raises:
+            asyncio.CancelledError: handed back, or somebody else's now.
+        """
+        self._remember(_attempt(ready))
+        try:
+            if not await self._forward_has_ended(ready):
+                return self.ended(ready, StepOutcome.ERROR, _still_running(ready))
+            return await execute_compensation(self._agent, ready, instance=self._instance)
+        except asyncio.CancelledError:
+            if cancellation() is not Cancellation.REQUESTED:
+                raise
+            return self.stopped(ready, "stopped while it ran")
+
+    def stopped(self, ready: CompensationReady, why: str) -> CompensationDone:
+        """Say that a try was stopped."""
+        return self.ended(
+            ready, StepOutcome.CANCELLED, ErrorInfo(code="cancelled", message=why, retryable=True)
+        )
+
+    def ended(
+        self, ready: CompensationReady, outcome: StepOutcome, error: ErrorInfo
+    ) -> CompensationDone:
+        """Say that a try ended without its compensation having been run to its end."""
+        return CompensationDone(
+            run_id=ready.run_id,
+            step_id=ready.step_id,
+            attempt=ready.attempt,
+            number=ready.number,
+            agent=self._agent.name,
+            outcome=outcome,
+            error=error,
+            instance=self._instance,
+        )
+
+    def _remember(self, attempt: Attempt) -> None:
+        self._seen[attempt] = None
+        self._seen.move_to_end(attempt)
+        while len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+
+    async def _forward_has_ended(self, ready: CompensationReady) -> bool:
+        at_work = self._at_work.get(_attempt(ready))
+        if at_work is None:
+            return True
+        origin, ended = at_work
+        self._consumer.cancel(origin)
+        limit_s = min(limit_of(ready.timeouts) or ENDS_WITHIN_S, ENDS_WITHIN_S)
+        try:
+            async with asyncio.timeout(limit_s):
+                await ended.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+def _attempt(work: StepReady | CompensationReady) -> Attempt:
+    return work.run_id, work.step_id, work.attempt
+
+
+def _still_running(ready: CompensationReady) -> ErrorInfo:
+    return ErrorInfo(
+        code="still_running",
+        message=f"attempt {ready.attempt} of step {ready.step_id!r} was told to stop and is still "
+        "at work, so undoing it has to wait; let the step end when it is cancelled",
+        retryable=True,
+    )
