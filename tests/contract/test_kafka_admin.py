@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from aiokafka.admin import NewPartitions
 from support.sites import Site, settings_of
 
 from starlings.blobs import BlobStore
@@ -83,6 +86,33 @@ class TestEnsuring:
         await ensure_topics(site.connection, [spec_at(site, partitions=4)])
         (change,) = await plan_topics(site.connection, [spec_at(site, partitions=1)])
         assert change.action is Action.NOTHING
+
+    async def test_checkpoints_get_and_keep_as_many_partitions_as_the_steps(self, plain_site):
+        site, agent = plain_site, "grown"
+        steps, checkpoints = site.topics.agent_specs(agent, partitions=3)
+        await ensure_topics(site.connection, [replace(steps, partitions=5)])
+
+        (_, made) = await ensure_topics(site.connection, [steps, checkpoints])
+        assert (made.action, made.details) == (Action.CREATE, "missing (5 partitions)")
+        assert len(await site.connection.partitions(checkpoints.name)) == 5
+
+        async with site.connection.administering() as admin:
+            await admin.create_partitions({steps.name: NewPartitions(7)})
+        (change,) = await plan_topics(site.connection, [checkpoints])
+        said = f"5 partitions, and {steps.name} has 7"
+        assert (change.action, change.details) == (Action.GROW, said)
+        with pytest.raises(ConfigError, match=said):
+            await check_topics(site.connection, [steps, checkpoints])
+        await ensure_topics(site.connection, [steps, checkpoints])
+        await check_topics(site.connection, [steps, checkpoints])
+        assert len(await site.connection.partitions(checkpoints.name)) == 7
+
+    async def test_more_checkpoint_partitions_than_steps_have_are_refused(self, plain_site):
+        site = plain_site
+        steps, checkpoints = site.topics.agent_specs("shrunk", partitions=2)
+        await ensure_topics(site.connection, [steps, replace(checkpoints, partitions=3, like=None)])
+        with pytest.raises(ConfigError, match=f"3 partitions, and {steps.name} has 2; add"):
+            await check_topics(site.connection, [steps, checkpoints])
 
     async def test_a_setting_that_kafka_refuses_names_topic_and_setting(self, site):
         spec = spec_at(site, retention_ms="for ever")

@@ -155,7 +155,7 @@ async def _topics(wanted: Wanted, missing: set[str]) -> AsyncGenerator[Finding]:
     for change in changes:
         if change.action is Action.CREATE:
             missing.add(change.name)
-        if change.action in (Action.CREATE, Action.ALTER):
+        if change.action in (Action.CREATE, Action.ALTER, Action.GROW):
             said = f"{change.name}: {change.details}"
             yield Finding("topics", Verdict.FAIL, said, "run `starlings topics ensure`")
         elif change.action is Action.BY_HAND:

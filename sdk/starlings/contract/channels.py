@@ -13,6 +13,8 @@ from starlings.messages import (
     AgentDefined,
     ApprovalGiven,
     ApprovalRequested,
+    AttemptCheckpoint,
+    CallCheckpoint,
     CancelRequested,
     CompensationAbandoned,
     CompensationDone,
@@ -40,6 +42,7 @@ from starlings.messages import (
     Topics,
     TopicSpec,
     agent_key,
+    call_key,
     run_key,
     step_key,
 )
@@ -93,9 +96,10 @@ class Role:
 
 def _channels() -> list[Channel]:
     specs = {spec.name: spec for spec in _DEFAULT.core_specs()}
-    (steps,) = _DEFAULT.agent_specs(_AGENT)
+    steps, checkpoints = _DEFAULT.agent_specs(_AGENT)
     run = run_key("{run_id}").decode()
     agent, instance = agent_key("{agent}").decode(), agent_key("{agent}", "{instance}").decode()
+    work = "{run_id}/{step_id}/{attempt}"
     origin = "{topic}/{partition}/{offset}"
     return [
         Channel("requests", specs[_DEFAULT.requests], run, (RunRequested,)),
@@ -105,6 +109,12 @@ def _channels() -> list[Channel]:
             steps,
             step_key("{run_id}", "{step_id}").decode(),
             (StepReady, CompensationReady),
+        ),
+        Channel(
+            "checkpoints",
+            checkpoints,
+            f"{work} or {call_key(work, '{call}')}",
+            (AttemptCheckpoint, CallCheckpoint),
         ),
         Channel("control", specs[_DEFAULT.control], run, (StopRequested,)),
         Channel(
@@ -159,9 +169,14 @@ ROLES: tuple[Role, ...] = (
     Role(
         "agent",
         "Does the steps of one kind.",
-        reads={"steps": (StepReady, CompensationReady), "control": (StopRequested,)},
+        reads={
+            "steps": (StepReady, CompensationReady),
+            "checkpoints": (AttemptCheckpoint, CallCheckpoint),
+            "control": (StopRequested,),
+        },
         writes={
             "events": (StepStarted, StepProgress, StepDone, CompensationDone),
+            "checkpoints": (AttemptCheckpoint, CallCheckpoint),
             "agents": (AgentDefined, AgentAlive),
             "dead_letters": (),
         },

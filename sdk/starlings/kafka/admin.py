@@ -1,6 +1,8 @@
 """Topics as they have to be: what is missing, what differs, and making it so.
 
 Partitions are never added silently: keys would move, and with them the order of each run's facts.
+A topic that has to be like another one (`TopicSpec.like`) is made with as many partitions as that
+one has, and follows where it has grown: its writers choose the partition, no key moves.
 The calls return what they found and did; printing it is for others.
 """
 
@@ -8,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     KafkaError,
@@ -43,6 +45,7 @@ class Action(StrEnum):
     NOTHING = "ok"
     CREATE = "create"
     ALTER = "alter"
+    GROW = "grow"
     BY_HAND = "by hand"
 
 
@@ -53,6 +56,7 @@ class TopicChange:
     name: str
     action: Action
     details: str = ""
+    partitions: int = field(default=0, compare=False)  # how many it has to have
 
 
 async def plan_topics(connection: Connection, specs: Sequence[TopicSpec]) -> list[TopicChange]:
@@ -75,11 +79,17 @@ async def ensure_topics(
         compared = await _compare(admin, specs)
         wanted = {spec.name: spec for spec in specs}
         for change, own_settings in compared:
-            if change.action is Action.ALTER:
+            if change.action in (Action.ALTER, Action.GROW):
                 await _alter(admin, wanted[change.name], own_settings)
+            if change.action is Action.GROW:
+                await _grow(admin, change)
         await _create(
             admin,
-            [wanted[c.name] for c, _ in compared if c.action is Action.CREATE],
+            [
+                replace(wanted[change.name], partitions=change.partitions)
+                for change, _ in compared
+                if change.action is Action.CREATE
+            ],
             replication,
         )
         await _until_known(admin, [spec.name for spec in specs])
@@ -95,7 +105,12 @@ async def check_topics(
         ConfigError: naming every topic that is not, and the command that mends it.
     """
     changes = await plan_topics(connection, specs)
-    wrong = [c for c in changes if c.action in (Action.CREATE, Action.ALTER)]
+    wrong = [c for c in changes if c.action in (Action.CREATE, Action.ALTER, Action.GROW)]
+    unlike = {spec.name for spec in specs if spec.like}
+    by_hand = [c for c in changes if c.action is Action.BY_HAND and c.name in unlike]
+    if by_hand:
+        said = "; ".join(f"{c.name}: {c.details}" for c in by_hand)
+        raise ConfigError(f"topics are not as they have to be ({said})")
     if wrong:
         said = "; ".join(f"{c.name}: {c.details}" for c in wrong)
         raise ConfigError(f"topics are not as they have to be ({said}): run `{command}`")
@@ -128,34 +143,53 @@ _Settings = tuple[dict[str, str], dict[str, str]]  # all, and those set on the t
 
 
 async def _compare(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> _Compared:
-    found = await _find(admin, [spec.name for spec in specs])
+    likes = {spec.like for spec in specs if spec.like}
+    found = await _find(admin, sorted({spec.name for spec in specs} | likes))
     for topic in found.values():
         if topic.hidden:
             raise ConfigError(
                 f"this Kafka user may not see {topic.name}: it needs the ACL DESCRIBE"
             )
-    settings = await _settings(admin, [t.name for t in found.values() if not t.missing])
-    return [_compare_one(spec, found[spec.name], settings.get(spec.name)) for spec in specs]
+    settings = await _settings(admin, [s.name for s in specs if not found[s.name].missing])
+    fitted = [_like(spec, found) for spec in specs]
+    return [_compare_one(spec, found[spec.name], settings.get(spec.name)) for spec in fitted]
+
+
+def _like(spec: TopicSpec, found: dict[str, FoundTopic]) -> TopicSpec:
+    """Ask for as many partitions as the topic has that this one has to be like."""
+    if spec.like is None or found[spec.like].missing:
+        return spec
+    return replace(spec, partitions=len(found[spec.like].partitions))
 
 
 def _compare_one(
     spec: TopicSpec, found: FoundTopic, settings: _Settings | None
 ) -> tuple[TopicChange, dict[str, str]]:
+    count = spec.partitions
     if found.missing:
-        details = f"missing ({spec.partitions} partitions)"
-        return TopicChange(spec.name, Action.CREATE, details), {}
+        return TopicChange(spec.name, Action.CREATE, f"missing ({count} partitions)", count), {}
     every, own = settings or (spec.settings, {})  # what may not be seen is believed
+    if spec.like and len(found.partitions) != count:
+        return _unlike(spec, len(found.partitions)), own
     wrong = {k: every.get(k) for k, v in spec.settings.items() if every.get(k) != v}
     if wrong:
         said = ", ".join(f"{k} is {v}, not {spec.settings[k]}" for k, v in wrong.items())
-        return TopicChange(spec.name, Action.ALTER, said), own
-    if len(found.partitions) < spec.partitions:
+        return TopicChange(spec.name, Action.ALTER, said, count), own
+    if len(found.partitions) < count:
         details = (
-            f"{len(found.partitions)} partitions, not {spec.partitions}: adding some moves keys, "
+            f"{len(found.partitions)} partitions, not {count}: adding some moves keys, "
             "so do it by hand while no run is open"
         )
-        return TopicChange(spec.name, Action.BY_HAND, details), own
-    return TopicChange(spec.name, Action.NOTHING), own
+        return TopicChange(spec.name, Action.BY_HAND, details, count), own
+    return TopicChange(spec.name, Action.NOTHING, partitions=count), own
+
+
+def _unlike(spec: TopicSpec, has: int) -> TopicChange:
+    said = f"{has} partitions, and {spec.like} has {spec.partitions}"
+    if has < spec.partitions:
+        return TopicChange(spec.name, Action.GROW, said, spec.partitions)
+    remedy = f"add partitions to {spec.like}, or delete {spec.name} while nothing is open"
+    return TopicChange(spec.name, Action.BY_HAND, f"{said}; {remedy}", spec.partitions)
 
 
 async def _find(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, FoundTopic]:
@@ -226,6 +260,13 @@ async def _alter(admin: AIOKafkaAdminClient, spec: TopicSpec, own: dict[str, str
         for code, message, *_ in response.resources:
             if code:
                 raise _failed(spec.name, code, message)
+
+
+async def _grow(admin: AIOKafkaAdminClient, change: TopicChange) -> None:
+    response = await admin.create_partitions({change.name: NewPartitions(change.partitions)})
+    for name, code, message in response.topic_errors:
+        if code:
+            raise _failed(name, code, message)
 
 
 def _failed(topic: str, code: int, message: Any) -> Exception:

@@ -125,21 +125,41 @@ class Publisher:
         return await self.forward(topic, key, None, headers=[])
 
     async def forward(
-        self, topic: str, key: bytes | None, value: bytes | None, *, headers: Headers
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        headers: Headers,
+        partition: int | None = None,
     ) -> Any:
-        """Publish bytes as they are, and wait for the acknowledgement."""
+        """Publish bytes as they are, and wait for the acknowledgement.
+
+        Without a `partition` the key decides.
+        """
         renewed = self.renewed
+
+        async def send() -> Any:
+            sent = await self.send_raw(topic, key, value, headers, partition=partition)
+            return await _acknowledged(topic, sent)
+
         try:
-            return await _acknowledged(topic, await self.send_raw(topic, key, value, headers))
+            return await send()
         except TransientError:
             await self._renewal()
             if self.renewed == renewed:
                 raise
         # it was not this record's fault: it met a producer that was spoilt by another one
-        return await _acknowledged(topic, await self.send_raw(topic, key, value, headers))
+        return await send()
 
     async def send_raw(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        *,
+        partition: int | None = None,
     ) -> asyncio.Future[Any]:
         """Buffer a record as it is; the future returned is its acknowledgement."""
         if self._renewing is not None:
@@ -151,7 +171,7 @@ class Publisher:
             if producer.client.cluster.partitions_for_topic(topic) is None:
                 await _know(producer, topic)
             acknowledgement: asyncio.Future[Any] = await producer.send(
-                topic, value, key=key, headers=headers
+                topic, value, key=key, headers=headers, partition=partition
             )
         except KafkaError as error:
             self.failed += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .base import Message, Model, ce_type, split_ce_type
+from .checkpoints import AttemptCheckpoint, CallCheckpoint, Claim, call_key, split_key, work_of
 from .envelope import Envelope, Headers, Origin, header
 from .errors import (
     ConfigError,
@@ -108,6 +109,8 @@ _OTHERS: tuple[type[Message], ...] = (
     StopRequested,
     AgentDefined,
     AgentAlive,
+    AttemptCheckpoint,
+    CallCheckpoint,
 )
 MESSAGES: dict[str, type[Message]] = {model.NAME: model for model in (*FACTS, *_OTHERS)}
 
@@ -122,7 +125,10 @@ __all__ = [
     "ApprovalDefault",
     "ApprovalGiven",
     "ApprovalRequested",
+    "AttemptCheckpoint",
+    "CallCheckpoint",
     "CancelRequested",
+    "Claim",
     "Compensation",
     "CompensationAbandoned",
     "CompensationDone",
@@ -180,6 +186,7 @@ __all__ = [
     "Usage",
     "agent_key",
     "attempt_id",
+    "call_key",
     "ce_type",
     "error_info",
     "generation_id",
@@ -191,7 +198,9 @@ __all__ = [
     "run_key",
     "snapshot_id",
     "split_ce_type",
+    "split_key",
     "step_key",
     "timer_id",
     "undo_id",
+    "work_of",
 ]

@@ -9,6 +9,15 @@ from .errors import ConfigError
 
 DAY_MS = 86_400_000
 AGENT_PARTITIONS = 8
+#: Small segments, compacted early: all of a partition is read before its steps go on. Tombstones
+#: say that work has ended, and stay for a day, for whoever takes a partition over.
+CHECKPOINT_SETTINGS = {
+    "cleanup.policy": "compact",
+    "segment.bytes": str(16 * 1024 * 1024),
+    "segment.ms": str(DAY_MS // 24),
+    "min.cleanable.dirty.ratio": "0.1",
+    "delete.retention.ms": str(DAY_MS),
+}
 PREFIX_PATTERN = re.compile(r"^[A-Za-z0-9._-]{0,100}$")
 
 
@@ -20,6 +29,7 @@ class TopicSpec:
     partitions: int
     settings: dict[str, str] = field(default_factory=dict)
     description: str = ""
+    like: str | None = None  # has to have as many partitions as this topic, whatever it says
 
 
 @dataclass(frozen=True)
@@ -138,6 +148,13 @@ class Topics:
                 partitions,
                 {"cleanup.policy": "delete", "retention.ms": str(7 * DAY_MS)},
                 f"work for the agent {_served(agent, variant)}",
+            ),
+            TopicSpec(
+                self.checkpoints(agent, variant),
+                partitions,
+                CHECKPOINT_SETTINGS,
+                f"what the agent {_served(agent, variant)} remembers of its work",
+                like=self.steps(agent, variant),
             ),
         ]
 

@@ -109,7 +109,7 @@ def _report(changes: list[TopicChange], *, json: bool, done: bool, strict: bool)
     from starlings.cli.exits import Exit  # noqa: PLC0415
     from starlings.cli.printing import console, print_json, print_table  # noqa: PLC0415
 
-    wrong = [change for change in changes if change.action in ("create", "alter")]
+    wrong = [change for change in changes if change.action in ("create", "alter", "grow")]
     if json:
         print_json(
             [
@@ -130,6 +130,12 @@ _TO_DO = {
     "ok": ("ok", "green"),
     "create": ("to create", "yellow"),
     "alter": ("to mend", "yellow"),
+    "grow": ("to grow", "yellow"),
     "by hand": ("by hand", "yellow"),
 }
-_DONE = {**_TO_DO, "create": ("created", "green"), "alter": ("mended", "green")}
+_DONE = {
+    **_TO_DO,
+    "create": ("created", "green"),
+    "alter": ("mended", "green"),
+    "grow": ("grown", "green"),
+}
