@@ -10,7 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .agents import Agent, Result, StepContext
+    from .agents import (
+        Agent,
+        JobAgent,
+        JobStatus,
+        Ready,
+        Result,
+        Sensor,
+        StepContext,
+        Waiting,
+    )
     from .client import Client
     from .messages import Compensation, StepFailed, TransientError
     from .testing import LocalRun
@@ -19,22 +28,32 @@ _HOMES = {
     "Agent": ".agents",
     "Client": ".client",
     "Compensation": ".messages",
+    "JobAgent": ".agents",
+    "JobStatus": ".agents",
     "LocalRun": ".testing",
+    "Ready": ".agents",
     "Result": ".agents",
+    "Sensor": ".agents",
     "StepContext": ".agents",
     "StepFailed": ".messages",
     "TransientError": ".messages",
+    "Waiting": ".agents",
 }
 
 __all__ = [
     "Agent",
     "Client",
     "Compensation",
+    "JobAgent",
+    "JobStatus",
     "LocalRun",
+    "Ready",
     "Result",
+    "Sensor",
     "StepContext",
     "StepFailed",
     "TransientError",
+    "Waiting",
 ]
 
 

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from .agent import Agent
 from .context import StepContext
+from .jobs import JobAgent
+from .sensors import Sensor
+from .status import JobStatus, Phase, Ready, Waiting
 from .values import Result
 
-__all__ = ["Agent", "Result", "StepContext"]
+__all__ = [
+    "Agent",
+    "JobAgent",
+    "JobStatus",
+    "Phase",
+    "Ready",
+    "Result",
+    "Sensor",
+    "StepContext",
+    "Waiting",
+]

@@ -9,34 +9,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import JsonValue
 
 from starlings.choreography.context import shorten
 from starlings.messages import (
     ErrorInfo,
-    StarlingsError,
     StepFailed,
     Timeouts,
     TransientError,
-    error_info,
 )
 
+from .failures import Logging, failure
 from .values import Result, clean_text, summarise
 
 T = TypeVar("T")
 
 LONGEST_S = 366 * 86_400.0  # clocks and event loops overflow with whatever a plan may say
-
-
-class Logging(Protocol):
-    """What an author's code is given: it knows where to log."""
-
-    @property
-    def log(self) -> Any:
-        """A structlog logger, bound with the ids."""
-        ...
 
 
 def now_utc() -> datetime:
@@ -83,8 +73,8 @@ async def attempted(
                 ) from None
     except (Exception, SystemExit) as error:
         if isinstance(error, TimeoutError) and limit.expired():
-            return None, _failure(_timeout(limit_s, what, setting), ctx, what)
-        return None, _failure(error, ctx, what)
+            return None, failure(_timeout(limit_s, what, setting), ctx, what=f"{what} failed")
+        return None, failure(error, ctx, what=f"{what} failed")
 
 
 def summary_of(result: Result) -> str:
@@ -104,21 +94,3 @@ def _timeout(limit_s: float | None, what: str, setting: str) -> TransientError:
 def _is_being_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _failure(error: BaseException, ctx: Logging, what: str) -> ErrorInfo:
-    try:
-        info = error_info(error)
-        info = info.model_copy(
-            update={
-                "message": clean_text(info.message),
-                "causes": [clean_text(cause) for cause in info.causes],
-            }
-        )
-    except Exception:  # its text cannot be had: an author's class may raise in __str__
-        info = ErrorInfo(code="unexpected", message=type(error).__name__, retryable=True)
-    cause = error.__cause__ or error
-    bug = None if isinstance(cause, StarlingsError) else cause  # its author needs the traceback
-    event = f"{what} failed"
-    ctx.log.warning(event, code=info.code, error=info.message, exc_info=bug)
-    return info

@@ -39,6 +39,7 @@ class StepContext:
         undoes: whether this is a compensation: one try to undo the attempt. Then `results` has the
             step's own output, and there are no signs of life to give.
         reason: why the step is undone, for people.
+        state: in a sensor's poke, what the one before it left behind.
     """
 
     run_id: str
@@ -51,6 +52,7 @@ class StepContext:
     deadline: datetime | None = None
     undoes: bool = False
     reason: str = ""
+    state: JsonValue = None
     on_heartbeat: Heartbeat = field(default=no_heartbeat, repr=False, compare=False)
 
     @property

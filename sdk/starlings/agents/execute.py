@@ -7,6 +7,7 @@ do `KeyboardInterrupt` and the like.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -20,6 +21,8 @@ from .context import Heartbeat, StepContext, no_heartbeat, step_context
 from .model_port import ModelPort, Spent
 from .toolplan import run_named_tool, run_tool_plan
 from .values import Result
+from .vigil import see_through
+from .waiting import Pause, WaitingAgent
 
 __all__ = ["ModelPort", "execute"]
 
@@ -35,6 +38,7 @@ async def execute(
     heartbeat: Heartbeat | None = None,
     clock: Clock = time.monotonic,
     now: Callable[[], datetime] = now_utc,
+    pause: Pause = asyncio.sleep,
 ) -> StepDone:
     """Do one attempt of a step, within its run timeout.
 
@@ -46,6 +50,7 @@ async def execute(
         heartbeat: called with each sign of life that the step gives.
         clock: monotonic seconds, for the duration.
         now: wall clock, for the deadline that the step is told.
+        pause: waits so many seconds, between two looks at a job or sensor.
 
     Raises:
         asyncio.CancelledError: the task was cancelled from outside.
@@ -54,7 +59,7 @@ async def execute(
     deadline = deadline_of(ready.timeouts, now())
     ctx = step_context(ready, deadline=deadline, on_heartbeat=heartbeat or no_heartbeat)
     spent = Spent()
-    work = _do(agent, ready, ctx, spent, model=model)
+    work = _do(agent, ready, ctx, spent, model=model, pause=pause)
     result, error = await attempted(work, ctx, limit_s=limit_of(ready.timeouts), what="step")
     if result is not None:
         spent.add(result.usage if not agent.tools else None)
@@ -76,9 +81,17 @@ async def execute(
 
 
 async def _do(
-    agent: Agent, ready: StepReady, ctx: StepContext, spent: Spent, *, model: ModelPort | None
+    agent: Agent,
+    ready: StepReady,
+    ctx: StepContext,
+    spent: Spent,
+    *,
+    model: ModelPort | None,
+    pause: Pause,
 ) -> Result:
     ready = resolve(ready)
+    if isinstance(agent, WaitingAgent):
+        return await see_through(agent, ready, ctx, pause=pause)
     if agent.step_function is not None:
         return await agent.step_function.run(ready, ctx)
     if ready.tool is not None:

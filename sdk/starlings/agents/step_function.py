@@ -56,6 +56,36 @@ class StepFunction:
             StepFailed: `input_invalid`, `output_invalid` or `output_not_json`.
             Exception: whatever the function itself raised.
         """
+        returned = await self.call(ready, ctx)
+        self.check_return(returned)
+        return as_result(returned, f"the output of {self._signature.what}")
+
+    async def call(self, ready: StepReady, ctx: StepContext) -> Any:
+        """Call the function and return what it returned, unchecked.
+
+        Raises:
+            StepFailed: `input_invalid`.
+            Exception: whatever the function itself raised.
+        """
+        kwargs = self.arguments(ready)
+        if self._signature.context is not None:
+            kwargs[self._signature.context] = ctx
+        return await call(self._function, kwargs)
+
+    def check_return(self, returned: Any) -> None:
+        """Hold what the function returned against its annotation.
+
+        Raises:
+            StepFailed: `output_invalid`.
+        """
+        self._signature.check_return(returned)
+
+    def arguments(self, ready: StepReady) -> dict[str, Any]:
+        """Read out of a step what the function takes, apart from the context.
+
+        Raises:
+            StepFailed: `input_invalid`, or `unknown_tool`.
+        """
         if ready.tool is not None:
             raise StepFailed(
                 f"agent {self._agent!r} is one function and has no tool {ready.tool!r}; "
@@ -67,11 +97,7 @@ class StepFunction:
             kwargs[self._task.name] = render_task(ready)
         if self._input is not None:
             kwargs |= self._read_input(self._input, ready)
-        if self._signature.context is not None:
-            kwargs[self._signature.context] = ctx
-        returned = await call(self._function, kwargs)
-        self._signature.check_return(returned)
-        return as_result(returned, f"the output of {self._signature.what}")
+        return kwargs
 
     def _read_input(self, parameter: Parameter, ready: StepReady) -> dict[str, Any]:
         if self._input_adapter is None:

@@ -47,6 +47,7 @@ from starlings.messages import (
 
 STARTED_AFTER_S = 0.05
 INSTANCE = "local"
+_HARDLY_S = 0.001
 
 
 class LocalRun:
@@ -58,7 +59,8 @@ class LocalRun:
         options: the run's choices, as in a request.
         model: asked by agents that let a model choose their tools.
         on_fact: called with every fact as it is folded, in the order of the log.
-        skip_waits: let the clock jump to the next timer while no step is at work.
+        skip_waits: let the clock jump to the next timer while no step is at work, and wait hardly
+            at all between two looks at a job or sensor.
 
     Raises:
         PlanInvalid: at construction, with every problem.
@@ -190,6 +192,7 @@ class LocalRun:
                 model=self._model,
                 instance=INSTANCE,
                 heartbeat=lambda progress: self._progress(ready, progress),
+                pause=_hardly_wait if self._skip_waits else asyncio.sleep,
             )
         except asyncio.CancelledError:
             done = _cancelled(ready)
@@ -218,6 +221,10 @@ class LocalRun:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+
+async def _hardly_wait(_seconds: float) -> None:
+    await asyncio.sleep(_HARDLY_S)
 
 
 def _fired(run: Run, timer: Timer) -> TimerFired:

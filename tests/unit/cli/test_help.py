@@ -14,7 +14,7 @@ DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
 RUNS = ["run", "runs", "show", "watch", "output", "cancel", "plan", "validate"]
 TOP = ["demo", "dev", *RUNS, "agents", "agent", "topics", "broker", "doctor"]
 NESTED = {
-    "agent": ["run"],
+    "agent": ["run", "try"],
     "topics": ["ensure", "check", "ls"],
     "broker": ["up", "down", "status", "logs", "reset"],
 }

@@ -11,6 +11,8 @@ from starlings.cli.exits import EPILOG
 from starlings.cli.guard import command, complain
 from starlings.cli.options import Json
 
+from .agent_try import try_agent
+
 if TYPE_CHECKING:
     from starlings.agents.registry import Registry
     from starlings.messages import AgentAlive, AgentDefined
@@ -21,14 +23,15 @@ PANEL = "Agents"
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     command(app, "agents", rich_help_panel=PANEL)(agents)
-    agent = typer.Typer(help="Run an agent.", no_args_is_help=True, epilog=EPILOG)
+    agent = typer.Typer(help="Run an agent, or try it once.", no_args_is_help=True, epilog=EPILOG)
     agent.callback()(_alone)
     command(agent, "run")(run)
+    command(agent, "try")(try_agent)
     app.add_typer(agent, name="agent", rich_help_panel=PANEL)
 
 
 def _alone() -> None:
-    """Run an agent."""
+    """Run an agent, or try it once."""
 
 
 async def agents(
