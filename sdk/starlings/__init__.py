@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .agents import (
         Agent,
+        Event,
+        EventContext,
         JobAgent,
         JobStatus,
         Ready,
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     )
     from .client import Client
     from .messages import Compensation, StepFailed, TransientError
-    from .testing import LocalRun
+    from .testing import LocalChoreography, LocalRun
 
 _HOMES = {
     "Agent": ".agents",
@@ -30,6 +32,9 @@ _HOMES = {
     "Compensation": ".messages",
     "JobAgent": ".agents",
     "JobStatus": ".agents",
+    "Event": ".agents",
+    "EventContext": ".agents",
+    "LocalChoreography": ".testing",
     "LocalRun": ".testing",
     "Ready": ".agents",
     "Result": ".agents",
@@ -44,8 +49,11 @@ __all__ = [
     "Agent",
     "Client",
     "Compensation",
+    "Event",
+    "EventContext",
     "JobAgent",
     "JobStatus",
+    "LocalChoreography",
     "LocalRun",
     "Ready",
     "Result",

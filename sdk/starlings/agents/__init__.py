@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .agent import Agent
 from .context import StepContext
+from .event import Event
+from .event_context import EventContext
 from .jobs import JobAgent
 from .sensors import Sensor
 from .status import JobStatus, Phase, Ready, Waiting
@@ -11,6 +13,8 @@ from .values import Result
 
 __all__ = [
     "Agent",
+    "Event",
+    "EventContext",
     "JobAgent",
     "JobStatus",
     "Phase",

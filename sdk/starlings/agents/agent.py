@@ -1,8 +1,9 @@
 """`Agent`: what an author declares, in a few lines.
 
 An agent is either one function (`@agent.step`) or a set of tools of which a model chooses
-(`@agent.tool`); either kind may say how its steps are undone (`@agent.compensate`). Mistakes show
-when the module is imported, with words that say what to change.
+(`@agent.tool`); either kind may say how its steps are undone (`@agent.compensate`). Beside that, or
+instead of it, an agent may react to domain events (`@agent.on`). Mistakes show when the module is
+imported, with words that say what to change.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
-from starlings.messages import AgentDefined
+from pydantic import BaseModel
+
+from starlings.messages import AgentDefined, RetryPolicy
 from starlings.messages.base import AGENT_PATTERN
 
 from .compensation_function import CompensationFunction
+from .event import checked_type, event_type_of
+from .reaction_function import TIMEOUT_S, ReactionFunction
 from .signatures import agent_error
 from .step_function import StepFunction
 from .tools import Tool
@@ -71,6 +76,7 @@ class Agent:
         self._tools: dict[str, Tool] = {}
         self._step: StepFunction | None = None
         self._compensation: CompensationFunction | None = None
+        self._reactions: dict[str, ReactionFunction] = {}
 
     def __repr__(self) -> str:
         kind = "step" if self._step else f"{len(self._tools)} tools"
@@ -90,6 +96,16 @@ class Agent:
     def compensation_function(self) -> CompensationFunction | None:
         """The function that undoes a step; None where the agent cannot."""
         return self._compensation
+
+    @property
+    def reactions(self) -> Mapping[str, ReactionFunction]:
+        """What it does when it hears of events, by their type."""
+        return MappingProxyType(self._reactions)
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether it can do steps of plans."""
+        return self._step is not None or bool(self._tools)
 
     @property
     def compensates(self) -> bool:
@@ -161,16 +177,56 @@ class Agent:
         self._compensation = CompensationFunction(function, agent=self.name)
         return function
 
+    def on(
+        self,
+        *events: str | type[BaseModel],
+        retry: RetryPolicy | None = None,
+        timeout_s: float | None = TIMEOUT_S,
+    ) -> Callable[[F], F]:
+        """Register a function that reacts to domain events; what it returns are the next events.
+
+        Args:
+            events: types of events, or the models that stand for them.
+            retry: how often it is tried again after an error that may pass.
+            timeout_s: limit of one try; None: no limit.
+
+        Raises:
+            ConfigError: saying what is wrong with it.
+        """
+
+        def register(function: F) -> F:
+            reaction = ReactionFunction(
+                function, agent=self.name, retry=retry or RetryPolicy(), timeout_s=timeout_s
+            )
+            if not events:
+                raise agent_error(f'{reaction.what}: say to what it reacts: @agent.on("…")')
+            for event in events:
+                self._listen(event, reaction)
+            return function
+
+        return register
+
+    def _listen(self, event: str | type[BaseModel], reaction: ReactionFunction) -> None:
+        name = (
+            event_type_of(event) if isinstance(event, type) else checked_type(event, reaction.what)
+        )
+        if name in self._reactions:
+            raise agent_error(
+                f"agent {self.name!r} reacts to {name} already, with "
+                f"{self._reactions[name].what}; do both in one function, or make a second agent"
+            )
+        self._reactions[name] = reaction
+
     def definition(self) -> AgentDefined:
         """Describe the agent for the registry.
 
         Raises:
-            ConfigError: it has neither tools nor a step function.
+            ConfigError: it has neither tools nor a step function, and reacts to nothing.
         """
-        if self._step is None and not self._tools:
+        if not self.takes_steps and not self._reactions:
             raise agent_error(
                 f"agent {self.name!r} can do nothing yet: register a function with "
-                "@agent.step, or tools with @agent.tool"
+                "@agent.step, tools with @agent.tool, or a reaction to events with @agent.on"
             )
         return AgentDefined(
             agent=self.name,
@@ -178,6 +234,9 @@ class Agent:
             version=self.version,
             tools=[tool.definition for tool in self._tools.values()],
             takes=self._step.takes if self._step else None,
+            takes_steps=self.takes_steps,
+            listens=sorted(self._reactions),
+            emits=sorted({name for r in self._reactions.values() for name in r.emits.values()}),
             scales_from_zero=self.scales_from_zero,
             compensates=self.compensates,
         )

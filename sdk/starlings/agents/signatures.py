@@ -52,6 +52,7 @@ class Signature:
     parameters: tuple[Parameter, ...]
     context: str | None
     check_return: Returns
+    returns: Any = NO_VALUE
 
 
 def agent_error(message: str) -> ConfigError:
@@ -59,8 +60,10 @@ def agent_error(message: str) -> ConfigError:
     return ConfigError(message, code="agent_invalid")
 
 
-def read_signature(function: Callable[..., Any], what: str) -> Signature:
-    """Read a function; `what` names it in errors.
+def read_signature(
+    function: Callable[..., Any], what: str, *, context_type: type = StepContext
+) -> Signature:
+    """Read a function; `what` names it in errors, `context_type` is for us to fill.
 
     Raises:
         ConfigError: naming the parameter, and what to do.
@@ -75,7 +78,7 @@ def read_signature(function: Callable[..., Any], what: str) -> Signature:
     for parameter in inspect.signature(function).parameters.values():
         _refuse_unusable(parameter, hints, what)
         annotation = hints[parameter.name]
-        if annotation is StepContext:
+        if annotation is context_type:
             context = parameter.name
         else:
             words = " ".join((described.get(parameter.name) or "").split()) or None
@@ -86,6 +89,7 @@ def read_signature(function: Callable[..., Any], what: str) -> Signature:
         parameters=tuple(parameters),
         context=context,
         check_return=_return_check(hints.get("return", Any), what),
+        returns=hints.get("return", NO_VALUE),
     )
 
 

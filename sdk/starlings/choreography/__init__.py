@@ -7,6 +7,7 @@ tests all run this code.
 
 from __future__ import annotations
 
+from .chain import Chain, ChainEvent
 from .context import render_task, resolve
 from .fold import begin, confirm, fold, record_end
 from .ledger import CarryPolicy, Ledger, Position
@@ -27,6 +28,8 @@ from .validation import Limits, check_plan, parse_plan
 
 __all__ = [
     "CarryPolicy",
+    "Chain",
+    "ChainEvent",
     "Change",
     "Decision",
     "DecisionKind",

@@ -27,6 +27,7 @@ from itertools import chain, islice, takewhile
 from typing import NamedTuple
 
 from starlings.messages.base import Message
+from starlings.messages.domain import EventHandled
 from starlings.messages.facts import (
     CancelRequested,
     PlanCreated,
@@ -141,6 +142,8 @@ class Ledger:
             clock.append(Position(place.offset, self.now_ms))
 
     def _fold(self, run_id: str, place: Position, fact: Message) -> Change | Ignored:
+        if isinstance(fact, EventHandled):  # of no run that is planned: never held for one
+            return Ignored("a reaction to a domain event")
         if isinstance(fact, RunSnapshot):
             return self._take_snapshot(place, fact)
         run = self.runs.get(run_id)

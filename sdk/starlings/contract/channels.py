@@ -20,6 +20,7 @@ from starlings.messages import (
     CompensationDone,
     CompensationReady,
     CompensationScheduled,
+    EventHandled,
     Message,
     PauseRequested,
     PlanCreated,
@@ -175,7 +176,7 @@ ROLES: tuple[Role, ...] = (
             "control": (StopRequested,),
         },
         writes={
-            "events": (StepStarted, StepProgress, StepDone, CompensationDone),
+            "events": (StepStarted, StepProgress, StepDone, CompensationDone, EventHandled),
             "checkpoints": (AttemptCheckpoint, CallCheckpoint),
             "agents": (AgentDefined, AgentAlive),
             "dead_letters": (),

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from .base import Message, Model, ce_type, split_ce_type
 from .checkpoints import AttemptCheckpoint, CallCheckpoint, Claim, call_key, split_key, work_of
+from .domain import (
+    HOP_LIMIT,
+    DomainEvent,
+    EventHandled,
+    EventOutcome,
+    EventRef,
+    event_ce_type,
+    following,
+    handled_id,
+)
 from .envelope import Envelope, Headers, Origin, header
 from .errors import (
     ConfigError,
@@ -101,6 +111,7 @@ FACTS: tuple[type[Message], ...] = (
     RetryRequested,
     ApprovalGiven,
     SignalReceived,
+    EventHandled,
 )
 _OTHERS: tuple[type[Message], ...] = (
     RunRequested,
@@ -116,6 +127,7 @@ MESSAGES: dict[str, type[Message]] = {model.NAME: model for model in (*FACTS, *_
 
 __all__ = [
     "FACTS",
+    "HOP_LIMIT",
     "HUMAN",
     "MESSAGES",
     "SIGNAL",
@@ -136,8 +148,12 @@ __all__ = [
     "CompensationScheduled",
     "ConfigError",
     "DependencyResult",
+    "DomainEvent",
     "Envelope",
     "ErrorInfo",
+    "EventHandled",
+    "EventOutcome",
+    "EventRef",
     "FailurePolicy",
     "Headers",
     "InvariantBroken",
@@ -189,7 +205,10 @@ __all__ = [
     "call_key",
     "ce_type",
     "error_info",
+    "event_ce_type",
+    "following",
     "generation_id",
+    "handled_id",
     "header",
     "message_id",
     "origin_key",

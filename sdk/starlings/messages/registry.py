@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from pydantic import AwareDatetime, Field
 
 from .base import AgentName, Message, Model, VariantName
+from .domain import EventType
 from .plan import RetryPolicy
 
 
@@ -32,6 +33,13 @@ class AgentDefined(Message):
     tools: list[ToolDefinition] = Field(default_factory=list)
     takes: dict[str, Any] | None = Field(
         default=None, description="JSON Schema of the step's `input`, where the agent wants one"
+    )
+    takes_steps: bool = Field(default=True, description="false: it only reacts to events")
+    listens: list[EventType] = Field(
+        default_factory=list, description="types of the domain events that it reacts to"
+    )
+    emits: list[EventType] = Field(
+        default_factory=list, description="types of the domain events that it may emit then"
     )
     scales_from_zero: bool = False
     compensates: bool = Field(default=False, description="whether it can undo its steps")

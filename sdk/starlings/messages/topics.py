@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from .domain import EVENT_TYPE_PATTERN
 from .errors import ConfigError
+from .registry import AgentDefined
 
 DAY_MS = 86_400_000
 AGENT_PARTITIONS = 8
@@ -84,6 +87,24 @@ class Topics:
         head = f"{self.prefix}steps."
         return topic[len(head) :] if topic.startswith(head) else None
 
+    def facts(self, event_type: str) -> str:
+        """Domain events of one type, keyed by correlation id.
+
+        Raises:
+            ConfigError: it is no type of an event.
+        """
+        if not re.match(EVENT_TYPE_PATTERN, event_type):
+            raise ConfigError(
+                f"{event_type!r} is no event type: it begins with a lower-case letter and goes on "
+                "with lower-case letters, digits or '_', as in ticket_created"
+            )
+        return f"{self.prefix}facts.{event_type}"
+
+    def event_type_of(self, topic: str) -> str | None:
+        """Read an event type out of its topic; None for other topics."""
+        head = f"{self.prefix}facts."
+        return topic[len(head) :] if topic.startswith(head) else None
+
     @property
     def planner_group(self) -> str:
         """Consumer group of the planner."""
@@ -97,6 +118,10 @@ class Topics:
     def agent_group(self, agent: str, variant: str | None = None) -> str:
         """Consumer group of one agent, or of one variant of it."""
         return f"{self.prefix}agent.{_served(agent, variant)}"
+
+    def event_group(self, agent: str, event_type: str) -> str:
+        """Consumer group in which one agent hears of events of one type."""
+        return f"{self.agent_group(agent)}.on.{event_type}"
 
     def core_specs(self, *, partitions: int = 4) -> list[TopicSpec]:
         """Topics that every installation needs."""
@@ -157,6 +182,36 @@ class Topics:
                 like=self.steps(agent, variant),
             ),
         ]
+
+    def event_specs(
+        self, event_type: str, *, partitions: int = AGENT_PARTITIONS
+    ) -> list[TopicSpec]:
+        """Topics of domain events of one type."""
+        return [
+            TopicSpec(
+                self.facts(event_type),
+                partitions,
+                {
+                    "cleanup.policy": "delete",
+                    "retention.ms": str(7 * DAY_MS),
+                    # anybody may produce here, and repeats are known by the time of their records
+                    "message.timestamp.type": "LogAppendTime",
+                },
+                f"domain events of the type {event_type}",
+            ),
+        ]
+
+    def specs_of(
+        self, agents: Iterable[AgentDefined], *, partitions: int = AGENT_PARTITIONS
+    ) -> list[TopicSpec]:
+        """Topics of agents: of their steps, and of the events that they hear of and emit."""
+        specs: dict[str, TopicSpec] = {}
+        for agent in agents:
+            own = self.agent_specs(agent.agent, partitions=partitions) if agent.takes_steps else []
+            for event_type in (*agent.listens, *agent.emits):
+                own += self.event_specs(event_type, partitions=partitions)
+            specs |= {spec.name: spec for spec in own}
+        return list(specs.values())
 
 
 def _served(agent: str, variant: str | None) -> str:

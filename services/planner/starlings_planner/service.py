@@ -143,7 +143,8 @@ class PlannerService:
                 break  # unknown agents are refused at once
             await asyncio.sleep(LOOK_EVERY_S)
             waited += LOOK_EVERY_S
-        return dict(self._registry.agents), self._registry.alive()
+        agents = self._registry.agents
+        return {n: a for n, a in agents.items() if a.takes_steps}, self._registry.alive()
 
     async def _say(self, outcome: PlanCreated | PlanRejected, cause: str, trace: str) -> None:
         await self._ports.publisher.publish(

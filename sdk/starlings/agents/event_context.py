@@ -1,0 +1,43 @@
+"""What a reaction to a domain event knows about the event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventContext:
+    """One try of one reaction, as its function sees it.
+
+    Attributes:
+        run_id: the correlation id, which all events of a chain share.
+        event_id: the event's own.
+        event_type: what it is, `ticket_created`.
+        agent: the agent's name.
+        attempt: 1 for the first try.
+        causation_id: the event that led to this one; None where nobody's reaction did.
+        hops: how many reactions lie before this event.
+    """
+
+    run_id: str
+    event_id: str
+    event_type: str
+    agent: str
+    attempt: int = 1
+    causation_id: str | None = None
+    hops: int = 0
+
+    @property
+    def log(self) -> Any:
+        """A structlog logger, bound with the ids."""
+        return structlog.get_logger("starlings.agent").bind(
+            run=self.run_id, event_id=self.event_id, event_type=self.event_type, agent=self.agent
+        )
+
+    @property
+    def idempotency_key(self) -> str:
+        """Name this reaction for the systems that it acts on: a repeat has the same key."""
+        return f"{self.event_id}/{self.agent}"

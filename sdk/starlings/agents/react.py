@@ -1,0 +1,147 @@
+"""One reaction of one agent to one domain event: the same code on Kafka and in a test.
+
+`react` never raises for the agent's own failure: errors that may pass are tried again after a
+pause, and whatever remains becomes the error of the record that it returns. An event that too many
+reactions lie before is not reacted to: agents that answer each other would never end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from pydantic_core import from_json
+
+from starlings.messages import (
+    HOP_LIMIT,
+    DomainEvent,
+    ErrorInfo,
+    EventHandled,
+    EventOutcome,
+    EventRef,
+    RetryPolicy,
+    following,
+)
+
+from .agent import Agent
+from .attempt import attempted
+from .event_context import EventContext
+from .reaction_function import ReactionFunction
+from .values import clean_text, summarise
+
+LONGEST_PAUSE_S = 600.0  # whatever a provider asks for
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Reaction:
+    """What came of an event at one agent."""
+
+    handled: EventHandled
+    emitted: tuple[DomainEvent, ...] = ()
+
+
+async def react(
+    agent: Agent,
+    event: DomainEvent,
+    *,
+    hop_limit: int = HOP_LIMIT,
+    instance: str = "",
+    sleep: Sleep = asyncio.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> Reaction:
+    """Let an agent react to an event of a type that it listens to.
+
+    Raises:
+        asyncio.CancelledError: the task was cancelled from outside.
+    """
+    began = clock()
+    emitted, error, attempts = await _tried(agent, event, hop_limit, sleep)
+    handled = EventHandled(
+        run_id=event.correlation_id,
+        agent=agent.name,
+        event_id=event.id,
+        event_type=event.type,
+        causation_id=event.causation_id,
+        hops=event.hops,
+        summary=summary_of(event),
+        outcome=EventOutcome.OK if error is None else EventOutcome.ERROR,
+        emitted=[EventRef(id=e.id, type=e.type, summary=summary_of(e)) for e in emitted],
+        error=error,
+        attempts=attempts,
+        instance=instance,
+        duration_s=max(clock() - began, 0.0),
+    )
+    return Reaction(handled, emitted)
+
+
+def summary_of(event: DomainEvent) -> str:
+    """Put an event's value into a short text; nothing where it is not JSON."""
+    try:
+        return clean_text(summarise(from_json(event.value)))
+    except ValueError:
+        return ""
+
+
+async def _tried(
+    agent: Agent, event: DomainEvent, hop_limit: int, sleep: Sleep
+) -> tuple[tuple[DomainEvent, ...], ErrorInfo | None, int]:
+    if event.hops >= hop_limit:
+        return (), _too_far(event, hop_limit), 0
+    reaction = agent.reactions[event.type]
+    attempt = 1
+    while True:
+        emitted, error = await _once(agent, reaction, event, attempt)
+        if error is None or not error.retryable or attempt >= reaction.retry.attempts:
+            return emitted, error, attempt
+        await sleep(_pause_s(reaction.retry, attempt, event, error))
+        attempt += 1
+
+
+async def _once(
+    agent: Agent, reaction: ReactionFunction, event: DomainEvent, attempt: int
+) -> tuple[tuple[DomainEvent, ...], ErrorInfo | None]:
+    ctx = EventContext(
+        run_id=event.correlation_id,
+        event_id=event.id,
+        event_type=event.type,
+        agent=agent.name,
+        attempt=attempt,
+        causation_id=event.causation_id,
+        hops=event.hops,
+    )
+    returned, error = await attempted(
+        reaction.run(event, ctx),
+        ctx,
+        limit_s=reaction.timeout_s,
+        what="reaction",
+        setting="timeout_s of @agent.on",
+    )
+    emitted = (
+        following(event, agent=agent.name, index=index, type=each.type, value=each.value)
+        for index, each in enumerate(returned or [])
+    )
+    return tuple(emitted), error
+
+
+def _pause_s(policy: RetryPolicy, attempt: int, event: DomainEvent, error: ErrorInfo) -> float:
+    pause_s = min(policy.initial_s * policy.factor ** (attempt - 1), policy.max_s)
+    share = zlib.crc32(f"{event.id}/{attempt}".encode()) / 2**32
+    pause_s *= 1 + policy.jitter * share
+    return max(pause_s, min(error.retry_after_s or 0.0, LONGEST_PAUSE_S))
+
+
+def _too_far(event: DomainEvent, hop_limit: int) -> ErrorInfo:
+    shown = ("… → " if event.hops > len(event.trail) else "") + " → ".join(
+        (*event.trail, event.type)
+    )
+    return ErrorInfo(
+        code="hop_limit",
+        message=f"{event.hops} reactions lie before this event, and the limit is {hop_limit} "
+        f"(STARLINGS_EVENT_HOP_LIMIT): {shown}; agents seem to answer each other without an end; "
+        f"`starlings show {event.correlation_id}` draws the chain",
+    )
