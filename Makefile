@@ -5,10 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 PYTHON ?= python3
+SEED ?= 1
 MEMBERS := sdk services/planner services/coordinator services/agents
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo dev kcat test test-fast check bench fix schemas schemas-check clean
+.PHONY: help setup lock demo dev kcat test test-fast check bench chaos fix schemas schemas-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +67,9 @@ schemas-check: setup ## Fail where the contract drifted, or a released version w
 
 bench: setup ## Measure speed on Apache Kafka beside bare aiokafka; fail where a mark is missed
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: setup ## Kill, freeze and repeat everything on Apache Kafka, and audit the log (SEED=7 ARGS="--only zombie")
+	@PYTHONPATH=tests $(BIN)/python -m support.chaos --seed $(SEED) $(ARGS)
 
 fix: setup ## Format and mend what the linter can
 	@$(BIN)/ruff format .

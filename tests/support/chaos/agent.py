@@ -1,0 +1,88 @@
+"""The agents of the workload: `north` and `south`, in one process.
+
+What they do to the world is a line in `journal.jsonl` in their working directory, with the
+idempotency key that they were given. Lines are written in one go, so that those of several
+processes stay whole, and survive a kill -9. Times are of the monotonic clock, which all processes
+of a machine share and nobody can put forward. What a step returns depends on nothing but its own
+name and the results of the steps before it, so that anybody can say beforehand what is right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import json
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from starlings import Agent, StepContext, StepFailed, TransientError
+
+JOURNAL = "journal.jsonl"
+CONCURRENCY = 128
+_numbers = itertools.count()
+
+
+class Work(BaseModel):
+    """What a step is told."""
+
+    pause_s: float = 0.0
+    stumbles: int = 0  # so many attempts fail before one succeeds
+    fails: bool = False  # for good
+
+
+north = Agent("north", description="Does one half of the work", concurrency=CONCURRENCY)
+south = Agent("south", description="Does the other half", concurrency=CONCURRENCY)
+
+
+@north.step
+@south.step
+async def work(told: Work, ctx: StepContext) -> str:
+    """Take a while, and then have an effect, or stumble, or fail."""
+    note = _Note(ctx)
+    note.write("began")
+    try:
+        await asyncio.sleep(told.pause_s)
+    except asyncio.CancelledError:
+        note.write("ceased")
+        raise
+    if told.fails:
+        note.write("failed")
+        raise StepFailed("this was not to be done")
+    if ctx.attempt <= told.stumbles:
+        note.write("stumbled")
+        raise TransientError("stumbled")
+    note.write("did")
+    return digest(ctx.step_id, {k: str(v) for k, v in ctx.results.items()}, set(ctx.errors))
+
+
+def digest(step_id: str, results: Mapping[str, str], errors: set[str]) -> str:
+    """Compute what a step returns."""
+    told = json.dumps([step_id, sorted(results.items()), sorted(errors)])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+class _Note:
+    """One execution of one attempt, as it is written down."""
+
+    def __init__(self, ctx: StepContext) -> None:
+        self._told: dict[str, Any] = {
+            "run_id": ctx.run_id,
+            "step_id": ctx.step_id,
+            "attempt": ctx.attempt,
+            "key": ctx.idempotency_key,
+            "pid": os.getpid(),
+            "execution": f"{os.getpid()}-{next(_numbers)}",
+        }
+
+    def write(self, what: str) -> None:
+        line = json.dumps({"what": what, "at_s": time.monotonic(), **self._told}) + "\n"
+        descriptor = os.open(JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
