@@ -91,7 +91,11 @@ def test_the_headers_that_are_written_are_the_headers_that_are_published():
     written = {name: value.decode() for name, value in envelope.headers()}
     published = headers_schema()
     jsonschema.validate(written, published)
-    assert published["properties"].keys() - written.keys() == {"starlings_claim"}
+    assert published["properties"].keys() - written.keys() == {
+        "starlings_claim",
+        "starlings_group",
+        "starlings_redrive",
+    }
 
 
 def test_the_page_on_messages_tells_of_every_header_and_names_ids_as_they_are_made():

@@ -218,7 +218,13 @@ class AgentRuntime:
 
     async def _bury(self, record: ConsumerRecord, error: Exception) -> None:
         self.buried += 1
-        await bury(self._ports.publisher, record, error_info(error), topics=self._ports.topics)
+        await bury(
+            self._ports.publisher,
+            record,
+            error_info(error),
+            topics=self._ports.topics,
+            group=self.consumer.group_id,
+        )
 
     # -- control and registry ------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from starlings.blobs import BlobStore
 from starlings.kafka.admin import Action, group_lag, plan_topics
 from starlings.kafka.codec import Codec
 from starlings.kafka.connection import Connection, KafkaSettings
+from starlings.kafka.letters_view import read_letters
 from starlings.messages import ConfigError, StarlingsError, Topics
 from starlings.service import ServiceSettings, load_settings
 
@@ -147,7 +148,7 @@ async def _installation(kafka: Connection, settings: ServiceSettings) -> AsyncGe
     async for finding in _agents(kafka, topics, registry):
         yield finding
     if topics.dead_letters not in missing:
-        yield await _dead_letters(kafka, topics)
+        yield await _dead_letters(kafka, codec, topics)
 
 
 async def _topics(wanted: Wanted, missing: set[str]) -> AsyncGenerator[Finding]:
@@ -208,10 +209,10 @@ async def _members(kafka: Connection, group: str) -> int:
     return 0
 
 
-async def _dead_letters(kafka: Connection, topics: Topics) -> Finding:
-    lag = await group_lag(kafka, f"{topics.prefix}nobody", [topics.dead_letters])
-    count = sum(lag.values())
-    if not count:
-        return Finding("dead letters", Verdict.OK, "none")
-    said = f"{count:,} in {topics.dead_letters}"
-    return Finding("dead letters", Verdict.WARN, said, "look at them: each tells its error")
+async def _dead_letters(kafka: Connection, codec: Codec, topics: Topics) -> Finding:
+    letters = await read_letters(kafka, codec, topics)
+    if not letters.open:
+        return Finding("dead letters", Verdict.OK, "none is open")
+    said = f"{letters.open:,} open in {topics.dead_letters}"
+    remedy = "`starlings dlq ls` lists them, `starlings dlq show` says what to do"
+    return Finding("dead letters", Verdict.WARN, said, remedy)

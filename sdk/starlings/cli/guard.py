@@ -18,6 +18,7 @@ import typer
 
 from .exits import EPILOG, Exit
 
+_NOT_FOUND = ("run_not_found", "dead_letter_not_found")
 F = TypeVar("F", bound=Callable[..., Any])
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Show log lines, and where an error came from.")
@@ -85,7 +86,7 @@ def _say_error(error: Exception, *, verbose: bool) -> int:
         traceback.print_exception(error)
     if isinstance(error, StarlingsError):
         complain(str(error))
-        wrong = isinstance(error, ConfigError) or error.code == "run_not_found"
+        wrong = isinstance(error, ConfigError) or error.code in _NOT_FOUND
         return Exit.WRONG if wrong else Exit.FAILED
     said = f"{type(error).__name__}: {error}".rstrip(": ")
     complain(f"{said} (--verbose shows where)")

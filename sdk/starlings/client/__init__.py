@@ -13,6 +13,18 @@ of programs can watch a run, also one that somebody else has started: `client.ru
 from __future__ import annotations
 
 from .client import Client, RunHandle, RunNotFound
+from .dead_letters import DeadLetters, LetterNotFound
+from .redrive import Refused, SentBack
 from .view import RunSummary, RunView
 
-__all__ = ["Client", "RunHandle", "RunNotFound", "RunSummary", "RunView"]
+__all__ = [
+    "Client",
+    "DeadLetters",
+    "LetterNotFound",
+    "Refused",
+    "RunHandle",
+    "RunNotFound",
+    "RunSummary",
+    "RunView",
+    "SentBack",
+]

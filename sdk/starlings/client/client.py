@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from datetime import datetime
 from typing import Any, Self
 
@@ -36,6 +36,7 @@ from starlings.messages import (
 )
 from starlings.service import ServiceSettings, load_settings, new_traceparent
 
+from .dead_letters import DeadLetters
 from .view import RunSummary, RunView
 
 CONNECT_WITHIN_S = 10.0
@@ -126,11 +127,16 @@ class Client:
         self.connection = Connection(
             kafka or load_settings(KafkaSettings), client_id="starlings-client"
         )
-        self.codec = Codec(
-            source=f"starlings/client/{self._settings.instance}",
-            blobs=BlobStore(self._settings.blobs_url),
-        )
+        blobs = BlobStore(self._settings.blobs_url)
+        self.codec = Codec(source=f"starlings/client/{self._settings.instance}", blobs=blobs)
         self._publisher = Publisher(self.connection, self.codec)
+        self.dead_letters = DeadLetters(
+            self.connection,
+            self._publisher,
+            topics=self.topics,
+            blobs=blobs,
+            views=self.views,
+        )
         self._partition_of = DefaultPartitioner()
         self._partitions: list[int] = []
 
@@ -262,6 +268,26 @@ class Client:
                 run_id = received.envelope.subject
                 views.setdefault(run_id, RunView(run_id)).add(received)
         return sorted((view.summary() for view in views.values()), key=lambda run: run.began_ms)
+
+    async def views(self, run_ids: Collection[str]) -> dict[str, RunView]:
+        """See several runs as they stand now, by reading their partitions once."""
+        views = {run_id: RunView(run_id) for run_id in run_ids}
+        keys = {run_key(run_id) for run_id in run_ids}
+        if not views:
+            return views
+        follower = Follower(
+            self.connection,
+            self.codec,
+            self.topics.events,
+            from_start=True,
+            partitions=sorted({self.partition_of(run_id) for run_id in run_ids}),
+            to_end=True,
+            where=lambda record: record.key in keys,
+        )
+        async for received in follower:
+            if isinstance(received, Received) and received.key is not None:
+                views[received.key.decode()].add(received)
+        return views
 
     async def registry(self) -> Registry:
         """See which agents are known and alive now."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlings.messages import MESSAGES, Message, Topics
 
-from .channels import CHANNELS, ROLES, Channel, Role
+from .channels import CHANNELS, DEAD_LETTERS, ROLES, Channel, Role
 from .schemas import claim_schema, dead_letter_headers_schema, headers_schema
 
 ASYNCAPI = "3.0.0"
@@ -65,14 +65,18 @@ def _binding(channel: Channel) -> _Object:
 
 
 def _message_names(channel: Channel) -> list[str]:
-    return [model.NAME for model in channel.messages] or [DEAD_LETTER]
+    names = [model.NAME for model in channel.messages]
+    return [DEAD_LETTER, *names] if channel.name == DEAD_LETTERS else names
 
 
 def _operations(role: Role) -> dict[str, _Object]:
     operations = {}
     for action, traffic in (("receive", role.reads), ("send", role.writes)):
         for channel, models in traffic.items():
-            operation = _operation(role, action, channel, [m.NAME for m in models])
+            names = [m.NAME for m in models]
+            if channel == DEAD_LETTERS and (action == "receive" or not names):
+                names = [DEAD_LETTER, *names]
+            operation = _operation(role, action, channel, names)
             if action == "receive" and role.group and channel == role.group_reads:
                 operation["bindings"] = {"kafka": _group(role.group)}
             operations[f"{role.name}_{action}_{channel}"] = operation
@@ -86,7 +90,7 @@ def _operation(role: Role, action: str, channel: str, names: list[str]) -> _Obje
         "channel": {"$ref": f"#/channels/{channel}"},
         "summary": f"{role.name}: {role.about}",
         "tags": [{"name": role.name}],
-        "messages": [{"$ref": f"{messages}/{name}"} for name in names or [DEAD_LETTER]],
+        "messages": [{"$ref": f"{messages}/{name}"} for name in names],
     }
 
 

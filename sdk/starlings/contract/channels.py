@@ -20,6 +20,8 @@ from starlings.messages import (
     CompensationDone,
     CompensationReady,
     CompensationScheduled,
+    DeadLetterDiscarded,
+    DeadLetterRedriven,
     EventHandled,
     Message,
     PauseRequested,
@@ -56,6 +58,9 @@ COMMANDS = (
     ApprovalGiven,
     SignalReceived,
 )
+
+DEAD_LETTERS = "dead_letters"  # any bytes, as they were; and what became of them
+MARKS = (DeadLetterRedriven, DeadLetterDiscarded)
 
 Messages = tuple[type[Message], ...]
 _DEFAULT = Topics()
@@ -121,7 +126,7 @@ def _channels() -> list[Channel]:
         Channel(
             "agents", specs[_DEFAULT.agents], f"{agent} or {instance}", (AgentDefined, AgentAlive)
         ),
-        Channel("dead_letters", specs[_DEFAULT.dead_letters], origin, ()),
+        Channel(DEAD_LETTERS, specs[_DEFAULT.dead_letters], origin, MARKS),
     ]
 
 
@@ -131,14 +136,18 @@ ROLES: tuple[Role, ...] = (
     Role(
         "client",
         "Whoever wants something done: the command line, the Python client, any producer.",
-        reads={"events": FACTS, "agents": (AgentDefined, AgentAlive)},
-        writes={"requests": (RunRequested,), "events": COMMANDS},
+        reads={"events": FACTS, "agents": (AgentDefined, AgentAlive), DEAD_LETTERS: MARKS},
+        writes={"requests": (RunRequested,), "events": COMMANDS, DEAD_LETTERS: MARKS},
     ),
     Role(
         "planner",
         "Turns requests into plans.",
-        reads={"requests": (RunRequested,), "agents": (AgentDefined, AgentAlive)},
-        writes={"events": (PlanCreated, PlanRejected), "dead_letters": ()},
+        reads={
+            "requests": (RunRequested,),
+            "agents": (AgentDefined, AgentAlive),
+            DEAD_LETTERS: MARKS,
+        },
+        writes={"events": (PlanCreated, PlanRejected), DEAD_LETTERS: ()},
         group=_DEFAULT.planner_group,
         group_reads="requests",
     ),
@@ -162,7 +171,7 @@ ROLES: tuple[Role, ...] = (
                 RunSnapshot,
                 RunDone,
             ),
-            "dead_letters": (),
+            DEAD_LETTERS: (),
         },
         group=_DEFAULT.coordinator_group,
         group_reads="events",
@@ -179,7 +188,7 @@ ROLES: tuple[Role, ...] = (
             "events": (StepStarted, StepProgress, StepDone, CompensationDone, EventHandled),
             "checkpoints": (AttemptCheckpoint, CallCheckpoint),
             "agents": (AgentDefined, AgentAlive),
-            "dead_letters": (),
+            DEAD_LETTERS: (),
         },
         group=_DEFAULT.agent_group(_AGENT).replace(_AGENT, "{agent}"),
         group_reads="steps",

@@ -10,7 +10,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from starlings.blobs import Claim
 from starlings.kafka.codec import CLAIM_ABOVE_BYTES, CLAIM_HEADER
 from starlings.kafka.dead_letters import CODE, KEY, MESSAGE, ORIGIN
-from starlings.messages import Message
+from starlings.messages import GROUP_HEADER, REDRIVE_HEADER, Message
 
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -62,6 +62,12 @@ def headers_schema() -> Schema:
             "traceparent": {**text, "description": "W3C trace context"},
             "ce_causationid": {**text, "description": "ce_id of the message that caused this one"},
             CLAIM_HEADER: {"const": "1", "description": "the value is a claim check"},
+            REDRIVE_HEADER: {
+                **text,
+                "description": "sent back from the dead letters: where it lay first, `#`, how "
+                "often; the first header, and the id by which repeats of it are known",
+            },
+            GROUP_HEADER: {**text, "description": "the one consumer group that it is sent back to"},
         },
     }
 
@@ -78,6 +84,7 @@ def dead_letter_headers_schema() -> Schema:
             MESSAGE: {**text, "description": "what is wrong, for people"},
             ORIGIN: {**text, "description": "topic/partition/offset where it lay"},
             KEY: {**text, "description": "the key it had, byte for byte; empty for none"},
+            GROUP_HEADER: {**text, "description": "the consumer group that could not handle it"},
         },
     }
 

@@ -1,17 +1,30 @@
 """Dead letters: messages that could not be handled, untouched, with the error and their origin.
 
-Key, value and headers stay as they were; what is added stands in headers of our own, so that a
-redrive is a plain copy back. The one exception is a value so large that no room is left for those
-headers: it travels by claim check, as any large value does.
+Key, value and headers stay as they were; what is added stands in headers of our own behind them, so
+that a redrive is a plain copy back. The one exception is a value so large that no room is left for
+those headers: it travels by claim check, as any large value does.
 """
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 import structlog
 from aiokafka import ConsumerRecord
 
-from starlings.messages import ErrorInfo, Headers, Origin, StarlingsError, Topics, origin_key
+from starlings.messages import (
+    GROUP_HEADER,
+    REDRIVE_HEADER,
+    ErrorInfo,
+    Headers,
+    Origin,
+    StarlingsError,
+    Topics,
+    origin_key,
+    redrive_mark,
+)
 
+from .codec import CLAIM_HEADER
 from .publisher import Publisher
 
 log = structlog.get_logger(__name__)
@@ -22,14 +35,23 @@ CODE, MESSAGE, ORIGIN, KEY = (
     "starlings_origin",
     "starlings_origin_key",
 )
-_OURS = frozenset({CODE, MESSAGE, ORIGIN, KEY})
+_OURS = frozenset({CODE, MESSAGE, ORIGIN, KEY, GROUP_HEADER})
 MESSAGE_LIMIT = 8_000
 
 
 async def bury(
-    publisher: Publisher, record: ConsumerRecord, reason: ErrorInfo, *, topics: Topics
+    publisher: Publisher,
+    record: ConsumerRecord,
+    reason: ErrorInfo,
+    *,
+    topics: Topics,
+    group: str = "",
 ) -> None:
-    """Put a record into the dead letters; return when that is acknowledged."""
+    """Put a record into the dead letters; return when that is acknowledged.
+
+    `group` is the consumer group that could not handle it: where several read one topic, a redrive
+    is for that one only.
+    """
     origin = Origin(record.topic, record.partition, record.offset)
     headers: Headers = [(k, v) for k, v in record.headers if k not in _OURS]
     headers += [
@@ -38,6 +60,8 @@ async def bury(
         (ORIGIN, str(origin).encode()),
         (KEY, record.key or b""),
     ]
+    if group:
+        headers.append((GROUP_HEADER, group.encode()))
     key = origin_key(record.topic, record.partition, record.offset)
     try:
         await publisher.forward(topics.dead_letters, key, record.value, headers=headers)
@@ -53,3 +77,39 @@ async def bury(
         code=reason.code,
         error=reason.message,
     )
+
+
+def original_headers(headers: Headers) -> Headers:
+    """Give the headers that a buried message had, without marks of an earlier redrive."""
+    own = takewhile(lambda header: header[0] not in _OURS, headers)
+    return [header for header in own if header[0] != REDRIVE_HEADER]
+
+
+def claimed_at_burial(headers: Headers) -> bool:
+    """Tell whether the value was put into the blob store only to make room for our headers."""
+    names = [name for name, _ in headers]
+    return CLAIM_HEADER in names and CLAIM_HEADER not in dict(original_headers(headers))
+
+
+async def send_back(
+    publisher: Publisher, letter: ConsumerRecord, origin: Origin, *, count: int, group: str = ""
+) -> Origin:
+    """Copy a buried message back to the partition that it came from; say where it lies now.
+
+    The same `count` twice is the same message to whoever reads that topic.
+    """
+    found = dict(letter.headers)
+    headers: Headers = [(REDRIVE_HEADER, redrive_mark(origin, count))]
+    if group:
+        headers.append((GROUP_HEADER, group.encode()))
+    headers += original_headers(letter.headers)
+    if claimed_at_burial(letter.headers):
+        headers.append((CLAIM_HEADER, b"1"))
+    placed = await publisher.forward(
+        origin.topic,
+        found.get(KEY) or None,
+        letter.value,
+        headers=headers,
+        partition=origin.partition,
+    )
+    return Origin(placed.topic, placed.partition, placed.offset)

@@ -28,11 +28,14 @@ import structlog
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from starlings.messages import (
+    GROUP_HEADER,
+    REDRIVE_HEADER,
     InvariantBroken,
     Message,
     StarlingsError,
     TransientError,
     UndecodableMessage,
+    header,
 )
 
 from .codec import Received
@@ -149,6 +152,7 @@ class Execution:
         retry: Retry,
         counters: Counters,
         default: type[Message] | None,
+        group_id: str,
     ) -> None:
         self._codec = codec
         self._handler = handler
@@ -157,6 +161,7 @@ class Execution:
         self._retry = retry
         self._counters = counters
         self._default = default
+        self._group_id = group_id
 
     async def run(self, running: Running) -> None:
         """Bring one record to its end; `running.finished` says whether its offset is done."""
@@ -170,6 +175,9 @@ class Execution:
     async def _once(self, running: Running) -> None:
         received = running.received
         if received is None:
+            if self._is_for_another(running.record):
+                self._counters.repeats += 1
+                return
             received = await self._codec.decode(running.record, default=self._default)
             if received is None:
                 self._counters.unknown += 1
@@ -187,6 +195,13 @@ class Execution:
         finally:
             running.handling = False
         self._counters.handled += 1
+
+    def _is_for_another(self, record: Record) -> bool:
+        """Tell whether it was sent back to another group that reads this topic too."""
+        headers = record.headers
+        if not headers or headers[0][0] != REDRIVE_HEADER:
+            return False
+        return (header(headers, GROUP_HEADER) or self._group_id) != self._group_id
 
     async def _after(self, running: Running, error: Exception) -> None:
         failures = rested = 0

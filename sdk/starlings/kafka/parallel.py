@@ -94,7 +94,7 @@ class ParallelConsumer:
         self._clock = clock
         self._execution = Execution(
             codec, handler, default=default, retry=retry or Retry(), counters=self.counters,
-            on_poison=on_poison, on_undecodable=on_undecodable
+            on_poison=on_poison, on_undecodable=on_undecodable, group_id=group_id
         )  # fmt: skip
         self._pool = self._new_pool()
         self._started = clock()

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from starlings.messages import origin_key
+from starlings.messages import REDRIVE_HEADER, origin_key
 
 from .offsets import BROKER_LIMIT, Done, Offsets, merge
 from .recent_ids import RecentIds, Window
@@ -57,8 +57,14 @@ class Commit(NamedTuple):
 
 
 def id_of(record: Record) -> bytes:
-    """Read a record's id without decoding the record."""
+    """Read a record's id without decoding the record.
+
+    One that was sent back from the dead letters has another than the one that was buried, and the
+    same however often it is sent back for the same reason.
+    """
     for name, value in record.headers:
+        if name == REDRIVE_HEADER:
+            return b"redriven " + bytes(value or b"")
         if name == _ID:
             return bytes(value or b"") or _place_of(record)
     return _place_of(record)

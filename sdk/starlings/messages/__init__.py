@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from .base import Message, Model, ce_type, split_ce_type
 from .checkpoints import AttemptCheckpoint, CallCheckpoint, Claim, call_key, split_key, work_of
+from .dead_letters import (
+    GROUP_HEADER,
+    REDRIVE_HEADER,
+    DeadLetterDiscarded,
+    DeadLetterRedriven,
+    read_origin,
+    read_redrive_mark,
+    redrive_mark,
+)
 from .domain import (
     HOP_LIMIT,
     DomainEvent,
@@ -122,14 +131,18 @@ _OTHERS: tuple[type[Message], ...] = (
     AgentAlive,
     AttemptCheckpoint,
     CallCheckpoint,
+    DeadLetterRedriven,
+    DeadLetterDiscarded,
 )
 MESSAGES: dict[str, type[Message]] = {model.NAME: model for model in (*FACTS, *_OTHERS)}
 
 __all__ = [
     "FACTS",
+    "GROUP_HEADER",
     "HOP_LIMIT",
     "HUMAN",
     "MESSAGES",
+    "REDRIVE_HEADER",
     "SIGNAL",
     "AgentAlive",
     "AgentDefined",
@@ -147,6 +160,8 @@ __all__ = [
     "CompensationReady",
     "CompensationScheduled",
     "ConfigError",
+    "DeadLetterDiscarded",
+    "DeadLetterRedriven",
     "DependencyResult",
     "DomainEvent",
     "Envelope",
@@ -212,7 +227,10 @@ __all__ = [
     "header",
     "message_id",
     "origin_key",
+    "read_origin",
+    "read_redrive_mark",
     "read_request",
+    "redrive_mark",
     "run_id_at",
     "run_key",
     "snapshot_id",

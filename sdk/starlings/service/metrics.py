@@ -40,6 +40,9 @@ class Metric(Enum):
     DEAD_LETTERS = _Kind(
         "starlings_dead_letters", "messages put into the dead letters", CounterMetricFamily
     )
+    OPEN_DEAD_LETTERS = _Kind(
+        "starlings_dead_letters_open", "dead letters that wait for a decision", GaugeMetricFamily
+    )
     PUBLISH_FAILURES = _Kind(
         "starlings_publish_failures", "messages that Kafka did not take", CounterMetricFamily
     )

@@ -18,6 +18,8 @@ from starlings.agents.registry import Registry
 from starlings.agents.registry_view import registry_view
 from starlings.kafka.codec import Received
 from starlings.kafka.dead_letters import bury
+from starlings.kafka.letters import Letters
+from starlings.kafka.letters_view import keep_letters
 from starlings.kafka.parallel import ParallelConsumer, Retry
 from starlings.llm import LlmSettings, ModelClient
 from starlings.messages import (
@@ -76,12 +78,26 @@ async def serve(ctx: ServiceContext[PlannerSettings]) -> None:
         endpoint = model.endpoint
         name = endpoint.model if endpoint.offline else endpoint.description  # told at length before
         ctx.log.info("planning", topic=topics.requests, model=name)
-        tidying = asyncio.create_task(service.tidy())
+        letters = Letters()
+        ctx.metrics.pull(Metric.OPEN_DEAD_LETTERS, lambda: letters.open)
+        aside = (
+            asyncio.create_task(service.tidy()),
+            asyncio.create_task(_watch_dead_letters(ports, letters)),
+        )
         try:
             await consumer.run(ctx.stop, ctx.settings.grace_s)
         finally:
-            tidying.cancel()
-            await asyncio.gather(tidying, return_exceptions=True)
+            for task in aside:
+                task.cancel()
+            await asyncio.gather(*aside, return_exceptions=True)
+
+
+async def _watch_dead_letters(ports: KafkaPorts, letters: Letters) -> None:
+    """Count the open dead letters of the whole installation, for its metrics."""
+    try:
+        await keep_letters(letters, ports.connection, ports.codec, ports.topics)
+    except StarlingsError as error:
+        log.warning("open dead letters are not counted", error=str(error))
 
 
 class PlannerService:
@@ -166,7 +182,13 @@ class PlannerService:
         """Bury a request that cannot be planned, and end its run, for somebody may be waiting."""
         self.buried += 1
         info = error_info(error)
-        await bury(self._ports.publisher, record, info, topics=self._ports.topics)
+        await bury(
+            self._ports.publisher,
+            record,
+            info,
+            topics=self._ports.topics,
+            group=self.consumer.group_id,
+        )
         key = (record.key or b"").decode(errors="replace")
         run_id = key or run_id_at(record.topic, record.partition, record.offset)
         if not _RUN_ID.match(run_id):

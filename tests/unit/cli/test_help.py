@@ -12,10 +12,11 @@ from starlings.cli.app import app
 
 DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
 RUNS = ["run", "runs", "show", "watch", "output", "cancel", "plan", "validate"]
-TOP = ["demo", "dev", *RUNS, "agents", "agent", "topics", "broker", "doctor"]
+TOP = ["demo", "dev", *RUNS, "agents", "agent", "topics", "dlq", "broker", "doctor"]
 NESTED = {
     "agent": ["run", "try"],
     "topics": ["ensure", "check", "ls"],
+    "dlq": ["ls", "show", "redrive", "discard"],
     "broker": ["up", "down", "status", "logs", "reset"],
 }
 COMMANDS = [[name] for name in TOP] + [[g, name] for g, names in NESTED.items() for name in names]
@@ -75,6 +76,11 @@ def test_the_page_about_the_command_line_names_every_command_and_exit_code():
         ["run", "x", "--local", "--no-wait"],
         ["runs", "--since", "yesterday"],
         ["broker", "up", "--port", "70000"],
+        ["dlq", "ls", "--state", "shut"],
+        ["dlq", "redrive"],
+        ["dlq", "redrive", "t/0/1", "--all"],
+        ["dlq", "redrive", "t/0/1", "--code", "x"],
+        ["dlq", "discard", "t/0/1"],
         ["nonsense"],
     ],
     ids=" ".join,

@@ -1,0 +1,99 @@
+"""A message that could not be handled: told of, mended, sent back, and its run completes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from aiokafka import TopicPartition
+from support.asking import SLOW, end_of, slow, times_done
+from support.waiting import wait_until
+
+from starlings.client import Client
+from starlings.messages import RunOutcome
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+
+def starlings(services, *argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "starlings.cli", *argv],
+        env=services.env,
+        cwd=services.folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def dlq(services, *argv: str):
+    """Run a command that prints JSON; return what it printed."""
+    done = starlings(services, "dlq", *argv, "--json")
+    return json.loads(done.stdout or "null")
+
+
+def move(folder: Path, to: Path) -> None:
+    """Rename a folder, where there is one."""
+    if folder.exists():
+        folder.rename(to)
+
+
+async def work_lies(services, client: Client) -> None:
+    """Wait until the step's work lies on its topic."""
+    topic = services.topics.steps("slow")
+
+    async def some():
+        async with client.connection.reading() as consumer:
+            places = await client.connection.partitions(topic)
+
+            ends = await consumer.end_offsets([TopicPartition(topic, p) for p in places])
+            return sum(ends.values())
+
+    await wait_until(some, timeout_s=30, message="work for slow")
+
+
+async def test_work_whose_cause_of_failure_was_mended_is_sent_back_and_the_run_completes(services):
+    services.start("coordinator", "planner", SLOW)
+    services.kill(SLOW)  # its work waits, and it is known for some seconds still
+    blobs = Path(services.blobs_url.removeprefix("file://"))
+    async with services.client() as client:
+        run = await client.submit(plan=[slow("a", returns="y" * 300_000)])
+        await work_lies(services, client)
+        lost = blobs.with_name("lost")
+        move(blobs, lost)
+        services.start(SLOW)
+
+        async def open_letters():
+            return dlq(services, "ls", "--run", run.run_id)
+
+        (letter,) = await wait_until(open_letters, timeout_s=30, message="a dead letter")
+        assert letter["error"]["code"] == "blob_gone"
+        name = letter["letter"]
+        assert "1 open in" in starlings(services, "doctor").stdout
+        assert "gone from the blob store" in starlings(services, "dlq", "show", name).stdout
+        refused = starlings(services, "dlq", "redrive", name)
+        assert refused.returncode == 1
+        assert "its value lay in the blob store" in refused.stderr
+
+        move(blobs, blobs.with_name("empty"))  # whoever looked for a blob has made the folder
+        move(lost, blobs)
+        sent = starlings(services, "dlq", "redrive", "--all", "--code", "blob_gone")
+        assert sent.returncode == 0, sent.stderr
+        assert "redriven" in sent.stdout
+        done = await end_of(services, run.run_id)
+
+    assert done.outcome is RunOutcome.COMPLETED
+    assert times_done(services) == {(run.run_id, "a"): 1}
+    assert dlq(services, "ls") == []
+    (letter,) = dlq(services, "ls", "--state", "redriven")
+    assert [event["what"] for event in letter["history"]] == ["buried", "redriven"]
+    again = starlings(services, "dlq", "redrive", name, "--again")
+    assert "the run has ended (completed)" in again.stderr
+    assert starlings(services, "dlq", "discard", name, "--reason", "tidy").returncode == 0
+    assert starlings(services, "dlq", "show", "steps.slow/0/99999").returncode == 2
+    assert times_done(services) == {(run.run_id, "a"): 1}
