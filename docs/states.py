@@ -12,7 +12,7 @@ from starlings.choreography.transitions import diagram
 INTRO = """\
 # States of steps and runs
 
-Drawn from the two tables in `sdk/starlings/choreography/transitions.py`; do not edit by hand:
+Drawn from the tables in `sdk/starlings/choreography/transitions.py`; do not edit by hand:
 `.venv/bin/python docs/states.py > docs/states.md` draws it anew, and a test fails when it is out of
 date. What is not an arrow here cannot happen.
 
@@ -21,10 +21,15 @@ its agent, and runs; it settles as done, failed, skipped or cancelled. Short ste
 to done at once: an agent says that it started only after 50 ms. A failure that may be tried again
 sends the step into back-off, from where it becomes ready for its next attempt.
 
-A run goes on until all of its steps have settled. A failure under the policy `stop`, a cancel or
-the deadline turns it round: nothing new is released, attempts that are with agents are told to
-stop, and after ten seconds it ends without them. Then it owes the log its `run_done`; once that is
-there, the run has ended.
+A step that waits for an approval or a signal asks instead, and takes no place.
+
+A run goes on until all of its steps have settled. A failure for good, a cancel or the deadline
+turns it round: nothing new is released, and attempts that are with agents are told to stop. Under
+the policy `stop` the run ends when they have, or ten seconds later without them. Under
+`compensate`, what was done is undone meanwhile, each step after the steps that depend on it, and
+what attempts that are out may still do is waited for thirty seconds. Then the run owes the log its
+`run_done`; once that is there, it has ended. `starlings retry` opens it again: to do what was not
+done, or to undo what could not be undone.
 """
 
 

@@ -9,6 +9,7 @@ from starlings.choreography.outputs import run_done
 from starlings.messages import (
     CancelRequested,
     ErrorInfo,
+    FailurePolicy,
     Message,
     Plan,
     PlanCreated,
@@ -80,11 +81,12 @@ CANCEL = CancelRequested(run_id="r", reason="enough", requested_by="Ann")
 
 
 class Story:
-    """A run called `r`, and a clock in seconds since its plan."""
+    """A run called `r`, and a clock in seconds since its plan; it stops at failures."""
 
     def __init__(
         self, *specs: str | Step, cancel: CancelRequested | None = None, **options: Any
     ) -> None:
+        options.setdefault("on_failure", FailurePolicy.STOP)
         steps = [s if isinstance(s, Step) else steps_of(s)[0] for s in specs]
         plan = PlanCreated(
             run_id="r",

@@ -11,7 +11,8 @@ from .chain import Chain, ChainEvent
 from .context import render_task, resolve
 from .fold import begin, confirm, fold, record_end
 from .ledger import CarryPolicy, Ledger, Position
-from .outputs import confirmation_for, confirmed_decision, message_for
+from .outputs import ELSEWHERE, abandoned, confirmation_for, confirmed_decision, message_for
+from .reopening import Recorded, refusal, reopen, retell
 from .state import (
     Change,
     Decision,
@@ -21,12 +22,14 @@ from .state import (
     StepState,
     Timer,
     TimerKey,
+    Undo,
     obligations,
 )
-from .transitions import Phase, RunPhase
+from .transitions import Phase, RunPhase, UndoPhase
 from .validation import Limits, check_plan, parse_plan
 
 __all__ = [
+    "ELSEWHERE",
     "CarryPolicy",
     "Chain",
     "ChainEvent",
@@ -38,11 +41,15 @@ __all__ = [
     "Limits",
     "Phase",
     "Position",
+    "Recorded",
     "Run",
     "RunPhase",
     "StepState",
     "Timer",
     "TimerKey",
+    "Undo",
+    "UndoPhase",
+    "abandoned",
     "begin",
     "check_plan",
     "confirm",
@@ -53,6 +60,9 @@ __all__ = [
     "obligations",
     "parse_plan",
     "record_end",
+    "refusal",
     "render_task",
+    "reopen",
     "resolve",
+    "retell",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 
 from starlings.messages.errors import Problem
-from starlings.messages.plan import Plan, RunOptions, Step
+from starlings.messages.plan import WAITING_AGENTS, Compensation, Plan, RunOptions, Step
 from starlings.messages.registry import AgentDefined, ToolDefinition
 
 from .context import references
@@ -30,14 +30,75 @@ def step_problems(
         yield from _task_problems(step)
         yield from _dependency_problems(step, names)
         yield from _reference_problems(step)
-        if agents is not None:
+        yield from _waiting_problems(step)
+        if agents is not None and not _waits(step):
             yield from _agent_problems(step, agents, alive)
+        if agents is not None and step.compensate is not None:
+            yield from _compensation_problems(step, step.compensate, agents)
 
 
 # -- one step ----------------------------------------------------------------------------------
 
 
+def _waits(step: Step) -> bool:
+    """Whether the coordinator does the step: it waits for an approval or a signal."""
+    return step.approval is not None or step.signal is not None
+
+
+def _waiting_problems(step: Step) -> Iterator[Problem]:
+    waits_for = [name for name in WAITING_AGENTS if getattr(step, name) is not None]
+    if len(waits_for) > 1:
+        yield Problem(
+            code="waits_for_two",
+            step=step.id,
+            field="signal",
+            message="the step waits for an approval and for a signal",
+            remedy="make two steps of it",
+        )
+    meant = [name for name, agent in WAITING_AGENTS.items() if agent == step.agent]
+    if waits_for and not meant:
+        yield Problem(
+            code="waits_and_works",
+            step=step.id,
+            field="agent",
+            message=f"the step waits ({waits_for[0]}) and has the agent {step.agent!r}",
+            remedy="leave the agent out, or make two steps of it",
+        )
+
+
+def _compensation_problems(
+    step: Step, compensation: Compensation, agents: Mapping[str, AgentDefined]
+) -> Iterator[Problem]:
+    agent = agents.get(compensation.agent)
+    if agent is None:
+        yield Problem(
+            code="unknown_agent",
+            step=step.id,
+            field="compensate.agent",
+            message=f"there is no agent {compensation.agent!r}",
+            remedy=_Names(agents).suggest() if agents else "start an agent first",
+        )
+    elif compensation.tool is None and not agent.compensates:
+        yield Problem(
+            code="no_compensation",
+            step=step.id,
+            field="compensate.agent",
+            message=f"agent {compensation.agent!r} has no compensation of its own",
+            remedy="name a tool of it, or give it one with @agent.compensate",
+        )
+    elif compensation.tool is not None and compensation.tool not in [t.name for t in agent.tools]:
+        yield Problem(
+            code="unknown_tool",
+            step=step.id,
+            field="compensate.tool",
+            message=f"agent {agent.agent!r} has no tool {compensation.tool!r}",
+            remedy=_Names([t.name for t in agent.tools]).suggest(),
+        )
+
+
 def _task_problems(step: Step) -> Iterator[Problem]:
+    if _waits(step):
+        return
     if not step.task.strip() and step.tool is None and step.input is None:
         yield Problem(
             code="empty_task",

@@ -1,65 +1,29 @@
 """What follows from a fact: who settles, who is released, when a run turns round or ends.
 
-Called by the fold, one fact at a time; whatever is newly required is collected in a `Folding`.
+Called by the fold, one fact at a time; whatever is newly required is collected in a `Folding`. What
+is particular to undoing is in `saga`, to approvals and signals in `asking`.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from typing import Any
 
-from starlings.messages.errors import ErrorInfo, InvariantBroken, Problem
+from starlings.messages.errors import ErrorInfo, Problem
 from starlings.messages.facts import RunOutcome, StepDone, TimerKind
-from starlings.messages.ids import attempt_id, message_id
+from starlings.messages.ids import attempt_id
 from starlings.messages.plan import FailurePolicy
 
-from .state import Change, Decision, DecisionKind, Run, StepState, Timer, TimerKey
+from . import asking, saga
+from .context import as_text, shorten
+from .folding import Folding, skip_id, whole_run_id
+from .retries import may_retry, next_level, variant_for, wait_s
+from .state import Decision, DecisionKind, Run, StepState, TimerKey
 from .transitions import OUT, Phase, RunEvent, RunPhase, StepEvent
 
 SETTLE_GRACE_MS = 10_000  # how long a stopping run waits for attempts that are with agents
-LONGEST_RETRY_S = 86_400.0  # a provider that asks for more is asked again after a day
-LONGEST_S = 100 * 365 * 86_400.0  # no timer runs longer, so that every due time is a sane number
-
-
-class Folding:
-    """One fact being folded: collects what it newly requires."""
-
-    __slots__ = ("at_ms", "decisions", "run", "timers")
-
-    def __init__(self, run: Run, at_ms: int) -> None:
-        self.run = run
-        self.at_ms = at_ms
-        self.decisions: list[Decision] = []
-        self.timers: list[Timer] = []
-
-    def change(self) -> Change:
-        """Say what is newly required."""
-        return Change(tuple(self.decisions), tuple(self.timers))
-
-    def decide(self, decision: Decision) -> None:
-        """Owe a decision from now on."""
-        self.run.owed[decision.id] = decision
-        self.decisions.append(decision)
-
-    def arm(self, key: TimerKey, after_s: float | None) -> None:
-        """Set a timer, or set it anew; None sets none."""
-        if after_s is None:
-            return
-        due_ms = self.at_ms + int(min(after_s, LONGEST_S) * 1000)
-        self.run.timers[key] = due_ms
-        self.timers.append(Timer(key, due_ms))
-
-    def disarm(self, step: StepState) -> None:
-        """Take away the timers of a step's current attempt."""
-        timers = self.run.timers
-        if timers:
-            for kind in (TimerKind.QUEUE, TimerKind.RUN, TimerKind.HEARTBEAT, TimerKind.RETRY):
-                timers.pop(TimerKey(kind, step.spec.id, step.attempt), None)
-
-
-def skip_id(run_id: str, step_id: str) -> str:
-    """Id of the decision that a step will not run."""
-    return f"{run_id}/{step_id}/{DecisionKind.SKIP.value}"
+UNDO_GRACE_MS = 30_000  # a compensating one: longer than a group needs to notice a dead agent
 
 
 def reported(fact: StepDone) -> ErrorInfo:
@@ -69,10 +33,6 @@ def reported(fact: StepDone) -> ErrorInfo:
     )
 
 
-DEADLINE_EXCEEDED = ErrorInfo(
-    code="deadline_exceeded",
-    message="the run was not done by its deadline, or within its timeout_s; give it more time",
-)
 _TIMEOUTS = {
     TimerKind.QUEUE: "no instance of the agent started the step",
     TimerKind.RUN: "the agent did not finish the step",
@@ -108,10 +68,25 @@ def step_timer(folding: Folding, kind: TimerKind, step: StepState) -> None:
     if kind is TimerKind.RETRY:
         folding.run.move(step, StepEvent.RETRY_DUE)
         return
+    if kind is TimerKind.WAIT:
+        answer(folding, step, *asking.in_default(step))
+        return
     confirm_release(folding.run, step)
     folding.disarm(step)
     _stop(folding, step)
+    step.lost = kind is not TimerKind.QUEUE
     fail(folding, step, _timeout(folding.run, step, kind))
+
+
+def answer(folding: Folding, step: StepState, output: Any, error: ErrorInfo | None) -> None:
+    """End a step that waited for a word."""
+    folding.disarm(step)
+    asking.stop_asking(folding.run, step)
+    step.output, step.summary = output, shorten(as_text(output))
+    if error is None:
+        settle(folding, step, StepEvent.SUCCEEDED)
+    else:
+        fail(folding, step, error)
 
 
 def _timeout(run: Run, step: StepState, kind: TimerKind) -> ErrorInfo:
@@ -129,20 +104,35 @@ def fail(folding: Folding, step: StepState, error: ErrorInfo) -> None:
     run = folding.run
     policy = run.retry_policy(step)
     step.error = error
-    if run.phase is RunPhase.RUNNING and error.retryable and step.attempt < policy.attempts:
+    tries = step.attempt - step.reopened_at
+    asked = step.phase is Phase.ASKING
+    again = may_retry(policy, tries, error, level=step.level) and not asked
+    if run.phase is RunPhase.RUNNING and again:
         run.move(step, StepEvent.FAILED_FOR_NOW)
-        wait_s = min(policy.initial_s * policy.factor ** (step.attempt - 1), policy.max_s)
-        wait_s = max(wait_s, min(error.retry_after_s or 0, LONGEST_RETRY_S))
-        folding.arm(TimerKey(TimerKind.RETRY, step.spec.id, step.attempt), wait_s)
+        step.level = next_level(policy, step.level, error)
+        draw = attempt_id(run.run_id, step.spec.id, step.attempt, TimerKind.RETRY.value)
+        pause_s = wait_s(policy, tries, error, draw=draw)
+        folding.arm(TimerKey(TimerKind.RETRY, step.spec.id, step.attempt), pause_s)
         return
+    _fail_for_good(folding, step, error)
+
+
+_TURNS = {
+    FailurePolicy.STOP: RunEvent.STEP_FAILED,
+    FailurePolicy.COMPENSATE: RunEvent.TURNED_ROUND,
+}
+
+
+def _fail_for_good(folding: Folding, step: StepState, error: ErrorInfo) -> None:
+    run = folding.run
     on_failure = run.failure_policy(step)
-    if run.phase is RunPhase.RUNNING and on_failure is FailurePolicy.STOP:
+    if run.phase is RunPhase.RUNNING and on_failure in _TURNS:
         run.move(step, StepEvent.FAILED_FOR_GOOD)
         failed = ErrorInfo(
             code=error.code, message=f"step {step.spec.id!r} failed: {error.message}"
         )
-        turn_round(folding, RunEvent.STEP_FAILED, RunOutcome.FAILED, failed)
-    elif on_failure is FailurePolicy.SKIP_DEPENDENTS:
+        turn_round(folding, _TURNS[on_failure], RunOutcome.FAILED, failed)
+    elif on_failure is FailurePolicy.SKIP_DEPENDENTS and run.phase is not RunPhase.COMPENSATING:
         run.move(step, StepEvent.FAILED_FOR_GOOD)
         _skip_dependents(folding, step)
     else:
@@ -153,6 +143,8 @@ def settle(folding: Folding, step: StepState, event: StepEvent) -> None:
     """Settle a step and let those that waited for it go on."""
     run = folding.run
     run.move(step, event)
+    if run.phase is RunPhase.COMPENSATING:
+        saga.note_settled(folding, step)
     if run.phase is not RunPhase.RUNNING:
         return
     for index in step.dependents:
@@ -174,13 +166,19 @@ def _skip_dependents(folding: Folding, failed: StepState) -> None:
         step.because = failed.spec.id
         folding.decide(
             Decision(
-                skip_id(run.run_id, step.spec.id),
+                skip_id(run, step.spec.id),
                 DecisionKind.SKIP,
                 step.spec.id,
                 because=failed.spec.id,
             )
         )
         todo.extend(step.dependents)
+
+
+def interrupt(folding: Folding, event: RunEvent, outcome: RunOutcome, error: ErrorInfo) -> None:
+    """Turn a run round from outside, as its own policy says."""
+    undoes = folding.run.options.on_failure is FailurePolicy.COMPENSATE
+    turn_round(folding, RunEvent.TURNED_ROUND if undoes else event, outcome, error)
 
 
 def turn_round(
@@ -190,17 +188,28 @@ def turn_round(
     run = folding.run
     run.turn(event)
     run.outcome, run.error = outcome, error
-    run.timers.clear()
+    run.reason = error.message if error else outcome.value
+    undoing = run.phase is RunPhase.COMPENSATING
+    for key in [key for key in run.timers if key.kind not in saga.UNDO_TIMERS]:
+        del run.timers[key]
     run.ready.clear()
     for step in run.order:
-        if step.phase in (Phase.WAITING, Phase.READY, Phase.BACKOFF):
+        if step.phase is Phase.ASKING:
+            asking.stop_asking(run, step)
+        if step.phase in _NOT_OUT:
             run.move(step, StepEvent.STOPPED)
     for decision in [d for d in run.owed.values() if d.kind is DecisionKind.RELEASE]:
         del run.owed[decision.id]
-    if run.out:
-        stop = message_id(run.run_id, DecisionKind.STOP.value)
+    if run.unsettled:
+        stop = whole_run_id(run, DecisionKind.STOP)
         folding.decide(Decision(stop, DecisionKind.STOP, because=outcome.value))
-        folding.arm(TimerKey(TimerKind.SETTLE), SETTLE_GRACE_MS / 1000)
+        grace_ms = UNDO_GRACE_MS if undoing else SETTLE_GRACE_MS
+        folding.arm(TimerKey(TimerKind.SETTLE), grace_ms / 1000)
+    if undoing:
+        saga.begin(folding)
+
+
+_NOT_OUT = frozenset({Phase.WAITING, Phase.READY, Phase.BACKOFF, Phase.ASKING})
 
 
 def _stop(folding: Folding, step: StepState) -> None:
@@ -210,31 +219,55 @@ def _stop(folding: Folding, step: StepState) -> None:
 
 
 def give_up_waiting(folding: Folding) -> None:
-    """End a stopping run although attempts are still out."""
+    """Settle the attempts that are still out, although nothing was heard of them."""
     run = folding.run
+    saga.give_up(run)
     for step in run.order:
         if step.phase in OUT:
-            run.move(step, StepEvent.STOPPED)
-    _end(folding, RunEvent.GRACE_PASSED, run.outcome, run.error)
+            settle(folding, step, StepEvent.STOPPED)
 
 
 def advance(folding: Folding) -> None:
     """Release what may go out; end the run when nothing is left."""
     run = folding.run
-    if run.phase is RunPhase.RUNNING:
-        limit = run.options.max_parallel
-        while run.ready and (limit is None or run.out < limit):
-            step = run.order[heapq.heappop(run.ready)]
-            run.move(step, StepEvent.PLACE_FREE)
-            step.attempt += 1
-            ident = attempt_id(run.run_id, step.spec.id, step.attempt, "step_ready")
-            folding.decide(Decision(ident, DecisionKind.RELEASE, step.spec.id, step.attempt))
-            folding.arm(
-                TimerKey(TimerKind.QUEUE, step.spec.id, step.attempt), run.timeouts(step).queue_s
-            )
-    if run.unsettled == 0 and run.phase in (RunPhase.RUNNING, RunPhase.STOPPING):
-        outcome = run.outcome or _natural_outcome(run)
-        _end(folding, RunEvent.ALL_SETTLED, outcome, run.error or _first_error(run))
+    saga.release(folding)
+    if run.phase is RunPhase.RUNNING and not run.paused:
+        _release(folding)
+    if run.unsettled == 0 and run.phase in _ENDS and saga.is_over(run):
+        outcome = saga.outcome(run, run.outcome or _natural_outcome(run))
+        _end(folding, _ENDS[run.phase], outcome, run.error or _first_error(run))
+
+
+_ENDS = {
+    RunPhase.RUNNING: RunEvent.ALL_SETTLED,
+    RunPhase.STOPPING: RunEvent.ALL_SETTLED,
+    RunPhase.COMPENSATING: RunEvent.ALL_UNDONE,
+}
+
+
+def _release(folding: Folding) -> None:
+    run = folding.run
+    limit = run.options.max_parallel
+    while run.ready and (limit is None or run.out < limit):
+        step = run.order[heapq.heappop(run.ready)]
+        if step.spec.approval or step.spec.signal:
+            _ask(folding, step)
+            continue
+        run.move(step, StepEvent.PLACE_FREE)
+        step.attempt += 1
+        step.lost = False
+        step.variant = variant_for(run, step)
+        ident = attempt_id(run.run_id, step.spec.id, step.attempt, "step_ready")
+        folding.decide(Decision(ident, DecisionKind.RELEASE, step.spec.id, step.attempt))
+        folding.arm(
+            TimerKey(TimerKind.QUEUE, step.spec.id, step.attempt), run.timeouts(step).queue_s
+        )
+
+
+def _ask(folding: Folding, step: StepState) -> None:
+    asking.ask(folding, step)
+    for payload in asking.kept_signal(folding.run, step):
+        answer(folding, step, payload, None)
 
 
 def _natural_outcome(run: Run) -> RunOutcome:
@@ -248,13 +281,9 @@ def _first_error(run: Run) -> ErrorInfo | None:
     return next((step.error for step in run.order if step.phase is Phase.FAILED), None)
 
 
-def _end(
-    folding: Folding, event: RunEvent, outcome: RunOutcome | None, error: ErrorInfo | None
-) -> None:
+def _end(folding: Folding, event: RunEvent, outcome: RunOutcome, error: ErrorInfo | None) -> None:
     run = folding.run
-    if outcome is None:
-        raise InvariantBroken(f"run {run.run_id} ends without an outcome")
     run.turn(event)
     run.outcome, run.error, run.ended_ms = outcome, error, folding.at_ms
     run.timers.clear()
-    folding.decide(Decision(message_id(run.run_id, DecisionKind.END.value), DecisionKind.END))
+    folding.decide(Decision(whole_run_id(run, DecisionKind.END), DecisionKind.END))

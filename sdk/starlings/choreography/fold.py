@@ -12,16 +12,25 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 from starlings.messages.base import Message
 from starlings.messages.errors import ErrorInfo
 from starlings.messages.facts import (
+    ApprovalGiven,
+    ApprovalRequested,
     CancelRequested,
+    CompensationAbandoned,
+    CompensationDone,
+    CompensationScheduled,
+    PauseRequested,
     PlanCreated,
     PlanRejected,
+    ResumeRequested,
+    RetryRequested,
     RunDone,
     RunOutcome,
+    SignalReceived,
     StepDone,
     StepOutcome,
     StepProgress,
@@ -32,36 +41,35 @@ from starlings.messages.facts import (
     TimerFired,
     TimerKind,
 )
-from starlings.messages.ids import attempt_id
+from starlings.messages.ids import attempt_id, undo_id
 
+from . import commands, saga
 from .consequences import (
-    DEADLINE_EXCEEDED,
-    Folding,
     advance,
     arm_deadline,
     confirm_release,
     fail,
     give_up_waiting,
+    interrupt,
     reject,
     reported,
     settle,
-    skip_id,
     step_timer,
-    turn_round,
 )
 from .context import as_text, shorten
+from .folding import DEADLINE_EXCEEDED, Folding, skip_id
 from .state import (
     Change,
     DecisionKind,
     Ignored,
+    Outcome,
     Run,
     StepState,
     TimerKey,
+    Undo,
 )
-from .transitions import OUT, Phase, RunEvent, RunPhase, StepEvent
+from .transitions import OUT, Phase, RunEvent, RunPhase, StepEvent, UndoPhase
 from .validation import check_plan
-
-Outcome: TypeAlias = Change | Ignored
 
 
 def begin(
@@ -96,7 +104,7 @@ def begin(
     run.lay_out(fact.plan)
     run.add_usage(fact.usage)
     if cancel is not None:
-        _cancel_requested(folding, cancel)
+        commands.cancel_requested(folding, cancel)
         return run, folding.change()
     arm_deadline(folding)
     for step in run.order:
@@ -116,11 +124,17 @@ def fold(run: Run, fact: Message, *, at_ms: int) -> Outcome:
     return handler(Folding(run, at_ms), fact)
 
 
-def confirm(run: Run, decision_id: str) -> Outcome:
+def confirm(run: Run, decision_id: str, *, at_ms: int) -> Outcome:
     """Note that a decision is in the log."""
-    if run.owed.pop(decision_id, None) is None:
+    decision = run.owed.pop(decision_id, None)
+    if decision is None:
         return Ignored("nothing of that id is owed")
-    return Change()
+    if decision.kind is not DecisionKind.BURY:
+        return Change()
+    run.burials -= 1  # the run's end waits for its dead letters
+    folding = Folding(run, at_ms)
+    advance(folding)
+    return folding.change()
 
 
 def record_end(run: Run) -> Outcome:
@@ -179,7 +193,7 @@ def _step_progress(folding: Folding, fact: StepProgress) -> Outcome:
 def _step_done(folding: Folding, fact: StepDone) -> Outcome:
     step = _attempt(folding, fact)
     if isinstance(step, Ignored):
-        return step
+        return _late(folding, fact, step)
     run = folding.run
     run.add_usage(fact.usage)
     confirm_release(run, step)
@@ -187,11 +201,48 @@ def _step_done(folding: Folding, fact: StepDone) -> Outcome:
     if fact.outcome is StepOutcome.OK:
         step.output, step.error = fact.output, None
         step.summary = fact.summary if fact.summary is not None else shorten(as_text(fact.output))
+        step.compensation = step.spec.compensate or fact.compensation
         settle(folding, step, StepEvent.SUCCEEDED)
-    elif run.phase is RunPhase.STOPPING and fact.outcome is StepOutcome.CANCELLED:
+    elif run.phase is not RunPhase.RUNNING and fact.outcome is StepOutcome.CANCELLED:
         settle(folding, step, StepEvent.STOPPED)
     else:
         fail(folding, step, fact.error or reported(fact))
+    advance(folding)
+    return folding.change()
+
+
+def _late(folding: Folding, fact: StepDone, why: Ignored) -> Outcome:
+    """Undo what a result tells of that comes too late to count."""
+    step = folding.run.steps.get(fact.step_id)
+    done = fact.outcome is StepOutcome.OK
+    if step is None or not done or not saga.late(folding, step, fact):
+        return why
+    folding.run.add_usage(fact.usage)
+    advance(folding)
+    return folding.change()
+
+
+def _compensation_done(folding: Folding, fact: CompensationDone) -> Outcome:
+    run = folding.run
+    undo = run.undos.get((fact.step_id, fact.attempt))
+    if undo is None:
+        return Ignored("nothing of that attempt is to be undone")
+    if fact.number != undo.number:
+        return Ignored("stale try" if fact.number < undo.number else "try not made yet")
+    if undo.phase is not UndoPhase.RELEASED:
+        return Ignored(f"the undoing is {undo.phase.value}")
+    step = run.steps[fact.step_id]
+    run.add_usage(fact.usage)
+    saga.confirm_release(run, step, undo)
+    if fact.outcome is StepOutcome.OK:
+        saga.succeed(folding, step, undo)
+    else:
+        error = fact.error or ErrorInfo(
+            code=fact.outcome.value,
+            message=f"the agent reported {fact.outcome.value}",
+            retryable=True,
+        )
+        saga.fail(folding, step, undo, error)
     advance(folding)
     return folding.change()
 
@@ -205,24 +256,22 @@ def _timer_fired(folding: Folding, fact: TimerFired) -> Outcome:
         return Ignored("the timer was set anew")
     del folding.run.timers[key]
     if fact.kind is TimerKind.DEADLINE:
-        turn_round(folding, RunEvent.DEADLINE_PASSED, RunOutcome.FAILED, DEADLINE_EXCEEDED)
+        interrupt(folding, RunEvent.DEADLINE_PASSED, RunOutcome.FAILED, DEADLINE_EXCEEDED)
     elif fact.kind is TimerKind.SETTLE:
         give_up_waiting(folding)
+    elif fact.kind in saga.UNDO_TIMERS:
+        _undo_timer(folding, fact.kind, folding.run.undos[fact.step_id or "", key.attempt])
     else:
         step_timer(folding, fact.kind, folding.run.steps[fact.step_id or ""])
     advance(folding)
     return folding.change()
 
 
-def _cancel_requested(folding: Folding, fact: CancelRequested) -> Outcome:
-    if folding.run.phase is not RunPhase.RUNNING:
-        return Ignored(f"the run is {folding.run.phase.value}")
-    by = f" by {fact.requested_by}" if fact.requested_by else ""
-    why = f": {fact.reason}" if fact.reason else ""
-    error = ErrorInfo(code="cancelled", message=f"cancelled{by}{why}")
-    turn_round(folding, RunEvent.CANCEL_REQUESTED, RunOutcome.CANCELLED, error)
-    advance(folding)
-    return folding.change()
+def _undo_timer(folding: Folding, kind: TimerKind, undo: Undo) -> None:
+    if kind is TimerKind.UNDO_RETRY:
+        saga.retry_due(folding, undo)
+    else:
+        saga.timed_out(folding, folding.run.order[undo.step], undo)
 
 
 def _plan_again(folding: Folding, fact: Message) -> Outcome:
@@ -234,18 +283,35 @@ def _plan_again(folding: Folding, fact: Message) -> Outcome:
 
 
 def _step_scheduled(folding: Folding, fact: StepScheduled) -> Outcome:
-    return confirm(
-        folding.run,
-        attempt_id(fact.run_id, fact.step_id, fact.attempt, DecisionKind.RELEASE.value),
-    )
+    ident = attempt_id(fact.run_id, fact.step_id, fact.attempt, DecisionKind.RELEASE.value)
+    return _confirm(folding, ident)
 
 
 def _step_skipped(folding: Folding, fact: StepSkipped) -> Outcome:
-    return confirm(folding.run, skip_id(fact.run_id, fact.step_id))
+    return _confirm(folding, skip_id(folding.run, fact.step_id))
 
 
 def _stop_announced(folding: Folding, fact: StopAnnounced) -> Outcome:
-    return confirm(folding.run, fact.stop_id)
+    return _confirm(folding, fact.stop_id)
+
+
+def _approval_requested(folding: Folding, fact: ApprovalRequested) -> Outcome:
+    ident = attempt_id(fact.run_id, fact.step_id, fact.attempt, DecisionKind.ASK.value)
+    return _confirm(folding, ident)
+
+
+def _compensation_scheduled(folding: Folding, fact: CompensationScheduled) -> Outcome:
+    name = DecisionKind.UNDO.value
+    return _confirm(folding, undo_id(fact.run_id, fact.step_id, fact.attempt, fact.number, name))
+
+
+def _compensation_abandoned(folding: Folding, fact: CompensationAbandoned) -> Outcome:
+    name = DecisionKind.BURY.value
+    return _confirm(folding, undo_id(fact.run_id, fact.step_id, fact.attempt, fact.number, name))
+
+
+def _confirm(folding: Folding, decision_id: str) -> Outcome:
+    return confirm(folding.run, decision_id, at_ms=folding.at_ms)
 
 
 def _run_done(folding: Folding, fact: RunDone) -> Outcome:
@@ -260,7 +326,16 @@ _HANDLERS: dict[type[Message], Callable[[Folding, Any], Outcome]] = {
     StepProgress: _step_progress,
     StepDone: _step_done,
     TimerFired: _timer_fired,
-    CancelRequested: _cancel_requested,
+    CompensationDone: _compensation_done,
+    CancelRequested: commands.cancel_requested,
+    PauseRequested: commands.pause_requested,
+    ResumeRequested: commands.resume_requested,
+    RetryRequested: commands.retry_requested,
+    ApprovalGiven: commands.approval_given,
+    SignalReceived: commands.signal_received,
+    ApprovalRequested: _approval_requested,
+    CompensationScheduled: _compensation_scheduled,
+    CompensationAbandoned: _compensation_abandoned,
     StepScheduled: _step_scheduled,
     StepSkipped: _step_skipped,
     StopAnnounced: _stop_announced,

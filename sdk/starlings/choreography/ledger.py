@@ -13,6 +13,10 @@ committed `restore_from`) to its end knows what one that folded all of it knows:
   holds, and stays behind the head by a look-back, so that the repeat of a plan whose run has just
   ended is recognised. Such a repeat is answered by repeating the run's `run_done`; until that is in
   the log, the run's end counts as needed.
+- A run that has ended goes on when `retry_requested` asks for it: that word brings the run along,
+  so it is where a later reader begins. Ends of earlier generations are then of the past. A repeat
+  of such a word may be met where the original is not: the facts of a run that was taken up from one
+  are held as well while recovering, and a snapshot goes before it.
 - A cancel that arrives before its plan is kept for as long as the look-back; so it needs no place
   of its own in `restore_from`.
 - A run on which the fold breaks is parked with its report; the others go on.
@@ -32,12 +36,14 @@ from starlings.messages.facts import (
     CancelRequested,
     PlanCreated,
     PlanRejected,
+    RetryRequested,
     RunDone,
     RunSnapshot,
 )
 
 from . import snapshot
 from .fold import begin, confirm, fold, record_end
+from .reopening import reopen
 from .state import Change, Ignored, Run
 
 UNKNOWN_RUN = Ignored("no such run is open")
@@ -52,6 +58,9 @@ class CarryPolicy:
     carry_after_records: int = 50_000
     carry_after_ms: int = 10 * 86_400_000  # a third of the default retention of events
     sample_every: int = 512  # records between two points of the clock that maps times to offsets
+
+
+_OPENS = (PlanCreated, PlanRejected, RetryRequested)
 
 
 class Position(NamedTuple):
@@ -82,11 +91,13 @@ class Ledger:
     runs: dict[str, Run] = field(default_factory=dict)
     anchors: dict[str, Position] = field(default_factory=dict)
     ended: dict[str, Position] = field(default_factory=dict)
+    generations: dict[str, int] = field(default_factory=dict)  # of ended runs, where not the first
     repeated: dict[str, Position] = field(default_factory=dict)  # ends that must be said again
     early: dict[str, tuple[Position, CancelRequested]] = field(default_factory=dict)
     held: dict[str, list[tuple[Position, Message | str]]] = field(default_factory=dict)
     parked: dict[str, Parked] = field(default_factory=dict)
     misread: dict[str, int] = field(default_factory=dict)  # runs begun at a repeat of their plan
+    reopened: set[str] = field(default_factory=set)  # runs begun at a retry, while recovering
     _clock: deque[Position] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
@@ -100,7 +111,7 @@ class Ledger:
         self._step_to(place)
         run_id: str = getattr(fact, "run_id", "")
         if isinstance(fact, RunDone):
-            return self._end(run_id, place)
+            return self._end(run_id, place, fact.generation)
         if run_id in self.parked:
             return Ignored("the run is parked")
         try:
@@ -113,16 +124,18 @@ class Ledger:
         """Note from a header alone that a decision is in the log."""
         self._step_to(place)
         run = self.runs.get(run_id)
-        if run is not None:
-            return confirm(run, decision_id)
-        if self.recovering and run_id not in self.ended:
+        if self._holds(run_id):
             self.held.setdefault(run_id, []).append((place, decision_id))
-        return UNKNOWN_RUN
+        return confirm(run, decision_id, at_ms=place.at_ms) if run is not None else UNKNOWN_RUN
 
-    def end(self, place: Position, run_id: str) -> Change | Ignored:
+    def end(self, place: Position, run_id: str, generation: int) -> Change | Ignored:
         """Note from a header alone that a run's `run_done` is in the log."""
         self._step_to(place)
-        return self._end(run_id, place)
+        return self._end(run_id, place, generation)
+
+    def _holds(self, run_id: str) -> bool:
+        """Whether facts of a run are kept for the snapshot that may follow."""
+        return self.recovering and (run_id not in self.runs or run_id in self.reopened)
 
     def skip(self, place: Position) -> None:
         """Pass over a record that says nothing about runs."""
@@ -132,6 +145,7 @@ class Ledger:
         """The end of the log has been reached: facts still held belong to runs long ended."""
         self.recovering = False
         self.held.clear()
+        self.reopened.clear()
         self.known_plans = {}
 
     def _step_to(self, place: Position) -> None:
@@ -147,23 +161,41 @@ class Ledger:
         if isinstance(fact, RunSnapshot):
             return self._take_snapshot(place, fact)
         run = self.runs.get(run_id)
+        if self._holds(run_id) and not isinstance(fact, _OPENS):
+            self.held.setdefault(run_id, []).append((place, fact))
         if run is not None:
             return fold(run, fact, at_ms=place.at_ms)
+        if isinstance(fact, RetryRequested):
+            return self._reopen(place, fact)
         if isinstance(fact, CancelRequested):  # also after an end, which a later reader may not see
             self.early[run_id] = (place, fact)
         if self._ended_lately(run_id):
             return self._after_the_end(run_id, fact)
         if isinstance(fact, PlanCreated | PlanRejected):
             return self._begin(place, fact)
-        if self.recovering:
-            self.held.setdefault(run_id, []).append((place, fact))
         return UNKNOWN_RUN
+
+    def _reopen(self, place: Position, fact: RetryRequested) -> Change | Ignored:
+        run_id = fact.run_id
+        if run_id in self.ended and fact.generation != self.generations.get(run_id, 0) + 1:
+            return Ignored("a repeat: the run was reopened and has ended since")
+        reopened = reopen(fact, at_ms=place.at_ms)
+        if isinstance(reopened, Ignored):
+            return reopened
+        self.runs[run_id], change = reopened
+        self.anchors[run_id] = place
+        self._forget_end(run_id)
+        self.repeated.pop(run_id, None)
+        self.early.pop(run_id, None)
+        if self.recovering:
+            self.reopened.add(run_id)
+        return change
 
     def _begin(self, place: Position, fact: PlanCreated | PlanRejected) -> Change | Ignored:
         run_id = fact.run_id
         if run_id in self.known_plans and run_id not in self.ended:
             return Ignored("a repeat of a plan whose run was begun before the reader's start")
-        self.ended.pop(run_id, None)
+        self._forget_end(run_id)
         self.anchors[run_id] = place  # first, so that it holds for a run that is parked, too
         cancelled_at, cancel = self.early.pop(run_id, (None, None))
         if cancelled_at is not None and self._lately(cancelled_at):
@@ -181,9 +213,14 @@ class Ledger:
         if not self.start <= fact.as_of + 1 <= place.offset:
             return Ignored("the snapshot is of no use to this reader")
         needed = self.recovering and fact.plan_offset < self.start  # else the plan itself was read
-        if run is None:
-            if not needed or run_id in self.ended:
-                return Ignored("the snapshot is of a run that has ended")
+        generation = fact.state.get("generation", 0)
+        if run_id in self.ended and generation <= self.generations.get(run_id, 0):
+            return Ignored("the snapshot is of a run that has ended")
+        if run is not None and generation < run.generation:
+            return Ignored("the run has been reopened since")
+        if run is None and not needed:
+            return Ignored("the snapshot is of a run that has ended")
+        if run is None or (run_id in self.reopened and needed):
             self._load(place, fact)
         elif run.plan_offset != fact.plan_offset:
             if needed and run_id not in self.known_plans:
@@ -202,21 +239,29 @@ class Ledger:
             if held_at.offset <= fact.as_of:
                 continue
             if isinstance(held, str):
-                confirm(run, held)
+                confirm(run, held, at_ms=held_at.at_ms)
             else:
                 fold(run, held, at_ms=held_at.at_ms)
         self.early.pop(run_id, None)
+        self._forget_end(run_id)
+        self.reopened.discard(run_id)
 
-    def _end(self, run_id: str, place: Position) -> Change | Ignored:
-        self.ended.pop(run_id, None)
+    def _end(self, run_id: str, place: Position, generation: int) -> Change | Ignored:
+        run = self.runs.get(run_id)
+        if generation < (run.generation if run else self.generations.get(run_id, 0)):
+            return Ignored("the run has been reopened since")
+        self._forget_end(run_id)
         self.ended[run_id] = place  # kept in the order of the log
-        self.repeated.pop(run_id, None)
-        self.parked.pop(run_id, None)
-        self.held.pop(run_id, None)
-        self.early.pop(run_id, None)
-        self.anchors.pop(run_id, None)
-        run = self.runs.pop(run_id, None)
+        if generation:
+            self.generations[run_id] = generation
+        for known in (self.repeated, self.parked, self.early, self.anchors, self.runs):
+            known.pop(run_id, None)
+        self.reopened.discard(run_id)
         return record_end(run) if run else UNKNOWN_RUN
+
+    def _forget_end(self, run_id: str) -> None:
+        self.ended.pop(run_id, None)
+        self.generations.pop(run_id, None)
 
     def _after_the_end(self, run_id: str, fact: Message) -> Change | Ignored:
         if isinstance(fact, PlanCreated | PlanRejected):
@@ -270,7 +315,7 @@ class Ledger:
         # in the order of the log, so that only what goes is looked at
         gone = takewhile(lambda entry: entry[1].offset < offset, self.ended.items())
         for run_id in [run_id for run_id, _ in gone if run_id not in self.repeated]:
-            del self.ended[run_id]
+            self._forget_end(run_id)
 
     def to_carry(self, limit: int) -> Iterator[str]:
         """Yield up to `limit` runs whose anchor has fallen too far behind the head."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from starlings.messages.base import Message
-from starlings.messages.errors import InvariantBroken
+from starlings.messages.errors import ErrorInfo, InvariantBroken
 from starlings.messages.facts import (
+    ApprovalRequested,
+    CompensationAbandoned,
+    CompensationReady,
+    CompensationScheduled,
     DependencyResult,
     RunDone,
     StepReady,
@@ -15,15 +19,20 @@ from starlings.messages.facts import (
     StepSummary,
     StopAnnounced,
     StopRequested,
+    UndoSummary,
     Usage,
 )
-from starlings.messages.ids import attempt_id
+from starlings.messages.ids import attempt_id, undo_id
+from starlings.messages.plan import Approval, Timeouts
 
 from .context import combined_text
-from .state import Decision, DecisionKind, Run, StepState
+from .state import Decision, DecisionKind, Run, StepState, Undo
 from .transitions import Phase
 
 ANNOUNCED = "/announced"
+ELSEWHERE = frozenset(  # carried out on other topics than `events`, so confirmed there
+    {DecisionKind.RELEASE, DecisionKind.STOP, DecisionKind.UNDO, DecisionKind.BURY}
+)
 
 
 class Confirmation(NamedTuple):
@@ -35,15 +44,17 @@ class Confirmation(NamedTuple):
 
 def message_for(run: Run, decision: Decision) -> Message:
     """Build the message that carries a decision out."""
-    if decision.kind is DecisionKind.RELEASE:
-        return step_ready(run, run.steps[decision.step_id or ""])
-    if decision.kind is DecisionKind.SKIP:
-        return StepSkipped(
-            run_id=run.run_id, step_id=decision.step_id or "", because=decision.because
-        )
-    if decision.kind is DecisionKind.STOP:
-        attempts = {decision.step_id: decision.attempt} if decision.step_id else None
-        return StopRequested(run_id=run.run_id, reason=decision.because, attempts=attempts)
+    kind, step_id = decision.kind, decision.step_id or ""
+    if kind is DecisionKind.RELEASE:
+        return step_ready(run, run.steps[step_id])
+    if kind is DecisionKind.SKIP:
+        return StepSkipped(run_id=run.run_id, step_id=step_id, because=decision.because)
+    if kind is DecisionKind.STOP:
+        return _stop_requested(run, decision)
+    if kind is DecisionKind.ASK:
+        return _approval_requested(run, run.steps[step_id])
+    if kind in (DecisionKind.UNDO, DecisionKind.BURY):
+        return _compensation_ready(run, decision)
     return run_done(run)
 
 
@@ -58,12 +69,50 @@ def confirmation_for(run: Run, decision: Decision) -> Confirmation | None:
                 step_id=step.spec.id,
                 attempt=decision.attempt,
                 agent=step.spec.agent,
+                variant=step.variant if decision.attempt == step.attempt else None,
             ),
         )
     if decision.kind is DecisionKind.STOP:
         announced = StopAnnounced(run_id=run.run_id, stop_id=decision.id)
         return Confirmation(decision.id + ANNOUNCED, announced)
+    if decision.kind in (DecisionKind.UNDO, DecisionKind.BURY):
+        return _undo_confirmation(run, decision)
     return None
+
+
+def _undo_confirmation(run: Run, decision: Decision) -> Confirmation:
+    step_id, attempt, number = decision.step_id or "", decision.attempt, decision.number
+    undo = run.undos[step_id, attempt]
+    fact: CompensationScheduled | CompensationAbandoned
+    if decision.kind is DecisionKind.UNDO:
+        fact = CompensationScheduled(
+            run_id=run.run_id,
+            step_id=step_id,
+            attempt=attempt,
+            number=number,
+            agent=undo.spec.agent,
+        )
+    else:
+        fact = CompensationAbandoned(
+            run_id=run.run_id,
+            step_id=step_id,
+            attempt=attempt,
+            number=number,
+            error=abandoned(run, decision),
+        )
+    return Confirmation(undo_id(run.run_id, step_id, attempt, number, fact.NAME), fact)
+
+
+def abandoned(run: Run, decision: Decision) -> ErrorInfo:
+    """Say why a step could not be undone."""
+    error = run.undos[decision.step_id or "", decision.attempt].error
+    return error or ErrorInfo(code="compensation_failed", message="the step could not be undone")
+
+
+_OF_A_TRY = {
+    CompensationScheduled.NAME: DecisionKind.UNDO,
+    CompensationAbandoned.NAME: DecisionKind.BURY,
+}
 
 
 def confirmed_decision(name: str, message_id: str) -> str | None:
@@ -72,7 +121,58 @@ def confirmed_decision(name: str, message_id: str) -> str | None:
         return message_id.removesuffix(StepScheduled.NAME) + DecisionKind.RELEASE.value
     if name == StopAnnounced.NAME:
         return message_id.removesuffix(ANNOUNCED)
-    return message_id if name == StepSkipped.NAME else None
+    if name in _OF_A_TRY:
+        attempt, _, number = message_id.rsplit("/", 2)
+        return f"{attempt}/{_OF_A_TRY[name].value}/{number}"
+    return message_id if name in (StepSkipped.NAME, ApprovalRequested.NAME) else None
+
+
+def _stop_requested(run: Run, decision: Decision) -> StopRequested:
+    undoes = decision.number > 0
+    upto = decision.number if undoes else decision.attempt
+    return StopRequested(
+        run_id=run.run_id,
+        reason=decision.because,
+        attempts={decision.step_id: upto} if decision.step_id else None,
+        compensation=undoes,
+        generation=run.generation,
+    )
+
+
+def _approval_requested(run: Run, step: StepState) -> ApprovalRequested:
+    return ApprovalRequested(
+        run_id=run.run_id,
+        step_id=step.spec.id,
+        attempt=step.attempt,
+        approval=step.spec.approval or Approval(question=step.spec.task),
+        context=_context(run, step),
+    )
+
+
+def _compensation_ready(run: Run, decision: Decision) -> CompensationReady:
+    undo = run.undos[decision.step_id or "", decision.attempt]
+    step, spec = run.order[undo.step], undo.spec
+    result = DependencyResult.model_construct(
+        step_id=step.spec.id,
+        agent=step.spec.agent,
+        summary=undo.summary or "",
+        output=undo.output,
+        error=None,
+    )
+    return CompensationReady(
+        run_id=run.run_id,
+        step_id=step.spec.id,
+        attempt=undo.attempt,
+        number=decision.number,
+        agent=spec.agent,
+        task=spec.task,
+        input=undo.output if spec.input is None else spec.input,
+        tool=spec.tool,
+        args=spec.args,
+        context=[result],
+        reason=decision.because,
+        timeouts=spec.timeouts or Timeouts(),
+    )
 
 
 def step_ready(run: Run, step: StepState) -> StepReady:
@@ -87,9 +187,15 @@ def step_ready(run: Run, step: StepState) -> StepReady:
         input=spec.input,
         tool=spec.tool,
         args=spec.args,
-        context=[_dependency_result(run.steps[d]) for d in dict.fromkeys(spec.depends_on)],
+        context=_context(run, step),
         timeouts=run.timeouts(step),
+        variant=step.variant,
+        generation=run.generation,
     )
+
+
+def _context(run: Run, step: StepState) -> list[DependencyResult]:
+    return [_dependency_result(run.steps[d]) for d in dict.fromkeys(step.spec.depends_on)]
 
 
 def _dependency_result(step: StepState) -> DependencyResult:
@@ -109,7 +215,7 @@ def run_done(run: Run) -> RunDone:
     """Build the run's end: every step in plan order, and one text."""
     if run.outcome is None:
         raise InvariantBroken(f"run {run.run_id} has no outcome yet")
-    steps = [_summary(step) for step in run.order]
+    steps = [_summary(run, step) for step in run.order]
     return RunDone(
         run_id=run.run_id,
         outcome=run.outcome,
@@ -120,10 +226,11 @@ def run_done(run: Run) -> RunDone:
         problems=run.problems,
         usage=Usage(**run.usage) if run.usage else None,
         duration_s=max(run.ended_ms - run.began_ms, 0) / 1000,
+        generation=run.generation,
     )
 
 
-def _summary(step: StepState) -> StepSummary:
+def _summary(run: Run, step: StepState) -> StepSummary:
     return StepSummary.model_construct(
         step_id=step.spec.id,
         agent=step.spec.agent,
@@ -132,4 +239,11 @@ def _summary(step: StepState) -> StepSummary:
         summary=step.summary,
         output=step.output,
         error=step.error if step.phase is Phase.FAILED else None,
+        undone=[_undone(run.undos[step.spec.id, attempt]) for attempt in step.undos],
+    )
+
+
+def _undone(undo: Undo) -> UndoSummary:
+    return UndoSummary(
+        attempt=undo.attempt, state=undo.phase.value, tries=undo.number, error=undo.error
     )

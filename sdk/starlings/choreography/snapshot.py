@@ -10,14 +10,16 @@ from __future__ import annotations
 import heapq
 from typing import Any
 
+from pydantic import BaseModel
+
 from starlings.messages.errors import ErrorInfo, InvariantBroken, Problem
 from starlings.messages.facts import RunOutcome, TimerKind
-from starlings.messages.plan import Plan, RunOptions, Step
+from starlings.messages.plan import Compensation, Plan, RunOptions, Step
 
-from .state import Decision, DecisionKind, Run, StepState, TimerKey
-from .transitions import OUT, SETTLED, Phase, RunPhase
+from .state import Decision, DecisionKind, Run, StepState, TimerKey, Undo
+from .transitions import OUT, SETTLED, UNDOING, Phase, RunPhase, UndoPhase
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 def save(run: Run) -> dict[str, Any]:
@@ -37,6 +39,11 @@ def save(run: Run) -> dict[str, Any]:
         "problems": [problem.model_dump(mode="json") for problem in run.problems],
         "ended_ms": run.ended_ms,
         "usage": dict(run.usage),  # counted on while the snapshot is on its way
+        "generation": run.generation,
+        "paused": run.paused,
+        "reason": run.reason,
+        "undos": [_save_undo(undo) for undo in run.undos.values()],
+        "signals": {name: list(kept) for name, kept in run.signals.items()},
     }
 
 
@@ -44,12 +51,12 @@ def load(run_id: str, plan_offset: int, state: dict[str, Any]) -> Run:
     """Build a run from its saved state.
 
     Raises:
-        InvariantBroken: the state was written by a later version of this code.
+        InvariantBroken: the state was written by another version of this code.
     """
-    if state["version"] > STATE_VERSION:
+    if state["version"] != STATE_VERSION:
         raise InvariantBroken(
             f"the snapshot of run {run_id} has state version {state['version']}; this coordinator "
-            f"reads up to {STATE_VERSION}: run the version that wrote it"
+            f"reads {STATE_VERSION}: run the version that wrote it"
         )
     run = Run(
         run_id=run_id,
@@ -64,14 +71,20 @@ def load(run_id: str, plan_offset: int, state: dict[str, Any]) -> Run:
         problems=[Problem.model_validate(p) for p in state["problems"]],
         ended_ms=state["ended_ms"],
         usage=dict(state["usage"]),
+        generation=state["generation"],
+        paused=state["paused"],
+        reason=state["reason"],
+        signals={name: list(kept) for name, kept in state["signals"].items()},
     )
     specs = [Step.model_validate(saved["spec"]) for saved in state["steps"]]
     run.lay_out(Plan.model_construct(steps=specs))
     for step, saved in zip(run.order, state["steps"], strict=True):
         _load_step(step, saved)
+    for saved in state["undos"]:
+        _load_undo(run, saved)
+    for ident, kind, *rest in state["owed"]:
+        run.owed[ident] = Decision(ident, DecisionKind(kind), *rest)
     _count(run)
-    for ident, kind, step_id, attempt, because in state["owed"]:
-        run.owed[ident] = Decision(ident, DecisionKind(kind), step_id, attempt, because)
     for kind, step_id, attempt, due_ms in state["timers"]:
         run.timers[TimerKey(TimerKind(kind), step_id, attempt)] = due_ms
     return run
@@ -87,6 +100,14 @@ def _save_step(step: StepState) -> dict[str, Any]:
         "summary": step.summary,
         "error": _dump(step.error),
         "because": step.because,
+        "variant": step.variant,
+        "level": step.level,
+        "reopened_at": step.reopened_at,
+        "compensation": _dump(step.compensation),
+        "lost": step.lost,
+        "undos": list(step.undos),
+        "blockers": step.blockers,
+        "cleared": step.cleared,
     }
 
 
@@ -98,17 +119,61 @@ def _load_step(step: StepState, saved: dict[str, Any]) -> None:
     step.summary = saved["summary"]
     step.error = _error(saved["error"])
     step.because = saved["because"]
+    step.variant, step.level = saved["variant"], saved["level"]
+    step.reopened_at = saved["reopened_at"]
+    if saved["compensation"] is not None:
+        step.compensation = Compensation.model_validate(saved["compensation"])
+    step.lost, step.undos = saved["lost"], list(saved["undos"])
+    step.blockers, step.cleared = saved["blockers"], saved["cleared"]
+
+
+def _save_undo(undo: Undo) -> dict[str, Any]:
+    return {
+        "step": undo.step,
+        "attempt": undo.attempt,
+        "spec": _dump(undo.spec),
+        "output": undo.output,
+        "summary": undo.summary,
+        "phase": undo.phase.value,
+        "number": undo.number,
+        "reopened_at": undo.reopened_at,
+        "error": _dump(undo.error),
+    }
+
+
+def _load_undo(run: Run, saved: dict[str, Any]) -> None:
+    undo = Undo(
+        step=saved["step"],
+        attempt=saved["attempt"],
+        spec=Compensation.model_validate(saved["spec"]),
+        output=saved["output"],
+        summary=saved["summary"],
+        phase=UndoPhase(saved["phase"]),
+        number=saved["number"],
+        reopened_at=saved["reopened_at"],
+        error=_error(saved["error"]),
+    )
+    run.undos[run.order[undo.step].spec.id, undo.attempt] = undo
 
 
 def _count(run: Run) -> None:
+    undos = run.undos.values()
     run.out = sum(step.phase in OUT for step in run.order)
+    run.out += sum(undo.phase is UndoPhase.RELEASED for undo in undos)
     run.unsettled = sum(step.phase not in SETTLED for step in run.order)
     run.ready = [step.index for step in run.order if step.phase is Phase.READY]
     heapq.heapify(run.ready)
+    run.undoing = sum(undo.phase in UNDOING for undo in undos)
+    run.burials = sum(d.kind is DecisionKind.BURY for d in run.owed.values())
+    run.undo_ready = [(-u.step, u.attempt) for u in undos if u.phase is UndoPhase.READY]
+    heapq.heapify(run.undo_ready)
+    for step in run.order:
+        if step.phase is Phase.ASKING and step.spec.signal is not None:
+            run.asking.setdefault(step.spec.signal.name, []).append(step.index)
 
 
-def _dump(error: ErrorInfo | None) -> dict[str, Any] | None:
-    return error.model_dump(mode="json") if error else None
+def _dump(model: BaseModel | None) -> dict[str, Any] | None:
+    return model.model_dump(mode="json") if model else None
 
 
 def _error(saved: dict[str, Any] | None) -> ErrorInfo | None:

@@ -10,21 +10,33 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from starlings.messages.errors import ErrorInfo, Problem
 from starlings.messages.facts import RunOutcome, TimerKind, Usage
-from starlings.messages.plan import FailurePolicy, Plan, RetryPolicy, RunOptions, Step, Timeouts
+from starlings.messages.plan import (
+    Compensation,
+    FailurePolicy,
+    Plan,
+    RetryPolicy,
+    RunOptions,
+    Step,
+    Timeouts,
+)
 
 from .transitions import (
     OUT,
     RUN_MOVES,
     SETTLED,
     STEP_MOVES,
+    UNDO_MOVES,
+    UNDOING,
     Phase,
     RunEvent,
     RunPhase,
     StepEvent,
+    UndoEvent,
+    UndoPhase,
     move,
 )
 
@@ -35,6 +47,9 @@ class DecisionKind(StrEnum):
     RELEASE = "step_ready"
     SKIP = "step_skipped"
     STOP = "stop_requested"
+    ASK = "approval_requested"
+    UNDO = "compensation_ready"
+    BURY = "dead_letter"
     END = "run_done"
 
 
@@ -46,6 +61,7 @@ class Decision(NamedTuple):
     step_id: str | None = None
     attempt: int = 0
     because: str = ""
+    number: int = 0  # of the try, where an attempt is undone
 
 
 class TimerKey(NamedTuple):
@@ -76,6 +92,9 @@ class Ignored(NamedTuple):
     reason: str
 
 
+Outcome: TypeAlias = Change | Ignored
+
+
 @dataclass(slots=True)
 class StepState:
     """Where one step stands."""
@@ -90,11 +109,34 @@ class StepState:
     summary: str | None = None
     error: ErrorInfo | None = None
     because: str | None = None  # the failed step on whose account this one is skipped
+    variant: str | None = None  # of the agent, that the latest attempt went to
+    level: int = 0  # of escalation
+    reopened_at: int = 0  # attempts made before the run was last reopened
+    compensation: Compensation | None = None  # recorded with the result, or in the plan
+    lost: bool = False  # given up without a word of its agent: nobody knows what it has done
+    undos: list[int] = field(default_factory=list)  # attempts that are (to be) undone
+    blockers: int = 0  # while compensating: dependents that are not undone yet
+    cleared: bool = False  # while compensating: nothing of it is left
 
     @property
     def settled(self) -> bool:
         """Whether nothing more will happen to this step."""
         return self.phase in SETTLED
+
+
+@dataclass(slots=True)
+class Undo:
+    """Where the undoing of one attempt of a step stands."""
+
+    step: int  # its index
+    attempt: int
+    spec: Compensation
+    output: Any = None
+    summary: str | None = None
+    phase: UndoPhase = UndoPhase.WAITING
+    number: int = 0  # the latest try that was released
+    reopened_at: int = 0  # tries made before they were last asked for again
+    error: ErrorInfo | None = None
 
 
 @dataclass(slots=True)
@@ -120,6 +162,15 @@ class Run:
     problems: list[Problem] = field(default_factory=list)
     ended_ms: int = 0
     usage: dict[str, int] = field(default_factory=dict)
+    generation: int = 0  # how often it was reopened
+    paused: bool = False
+    reason: str = ""  # why it turned round
+    undos: dict[tuple[str, int], Undo] = field(default_factory=dict)
+    undo_ready: list[tuple[int, int]] = field(default_factory=list)  # heap: last step first
+    undoing: int = 0  # undos that are ready, released or in back-off
+    burials: int = 0  # abandoned undos whose dead letter is owed
+    asking: dict[str, list[int]] = field(default_factory=dict)  # steps that wait, by signal
+    signals: dict[str, list[Any]] = field(default_factory=dict)  # payloads that nobody took yet
 
     def lay_out(self, plan: Plan) -> None:
         """Turn a plan into step states with their dependents, in plan order."""
@@ -141,6 +192,14 @@ class Run:
         self.unsettled -= step.phase in SETTLED
         if step.phase is Phase.READY:
             heapq.heappush(self.ready, step.index)
+
+    def move_undo(self, undo: Undo, event: UndoEvent) -> None:
+        """Move an undoing by the table, keeping the counters and the ready heap right."""
+        before, undo.phase = undo.phase, move(UNDO_MOVES, undo.phase, event)
+        self.out += (undo.phase is UndoPhase.RELEASED) - (before is UndoPhase.RELEASED)
+        self.undoing += (undo.phase in UNDOING) - (before in UNDOING)
+        if undo.phase is UndoPhase.READY:
+            heapq.heappush(self.undo_ready, (-undo.step, undo.attempt))
 
     def turn(self, event: RunEvent) -> None:
         """Move the run by the table."""

@@ -1,15 +1,16 @@
-"""Every move that a step and a run can make, in two tables.
+"""Every move that a step, its undoing, and a run can make, in three tables.
 
 A step waits for its dependencies, is released to its agent, runs, and settles; in between it may be
 sent back for another attempt. A run goes on until all steps have settled, or turns round and
-stops, and then owes the log its end. What is not in a table cannot happen: `move` raises
-`InvariantBroken`, which parks that one run. The diagram in the docs is drawn from these tables.
+stops or undoes what was done, and then owes the log its end. What is not in a table cannot happen:
+`move` raises `InvariantBroken`, which parks that one run. The diagram in the docs is drawn from
+these tables.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlings.messages.errors import InvariantBroken
 
@@ -22,6 +23,7 @@ class Phase(StrEnum):
     RELEASED = "released"  # step_ready is owed or published; nobody has said that it started
     RUNNING = "running"
     BACKOFF = "backoff"  # for the next attempt
+    ASKING = "asking"  # waits for a word from outside: an approval, a signal
     DONE = "done"
     FAILED = "failed"
     SKIPPED = "skipped"
@@ -39,7 +41,32 @@ class StepEvent(StrEnum):
     FAILED_FOR_GOOD = "failed for good"
     RETRY_DUE = "retry due"
     DEPENDENCY_FAILED = "dependency failed"
+    ASKED = "asked"
     STOPPED = "stopped"
+    REOPENED = "reopened"
+
+
+class UndoPhase(StrEnum):
+    """Where the undoing of one attempt of a step stands."""
+
+    WAITING = "waiting"  # for the steps that depend on the step to be undone
+    READY = "ready"
+    RELEASED = "released"
+    BACKOFF = "backoff"
+    UNDONE = "undone"
+    FAILED = "failed"
+
+
+class UndoEvent(StrEnum):
+    """What can happen to an undoing."""
+
+    DEPENDENTS_UNDONE = "dependents undone"
+    PLACE_FREE = "place free"
+    SUCCEEDED = "succeeded"
+    FAILED_FOR_NOW = "failed for now"
+    FAILED_FOR_GOOD = "failed for good"
+    RETRY_DUE = "retry due"
+    RETRY_REQUESTED = "retry requested"
 
 
 class RunPhase(StrEnum):
@@ -47,6 +74,7 @@ class RunPhase(StrEnum):
 
     RUNNING = "running"
     STOPPING = "stopping"  # no new work; released attempts settle or their grace passes
+    COMPENSATING = "compensating"  # the same, and what was done is undone
     ENDING = "ending"  # decided; run_done is owed
     ENDED = "ended"  # run_done is in the log
 
@@ -58,13 +86,17 @@ class RunEvent(StrEnum):
     STEP_FAILED = "step failed under policy stop"
     CANCEL_REQUESTED = "cancel requested"
     DEADLINE_PASSED = "deadline passed"
-    GRACE_PASSED = "grace passed"
+    TURNED_ROUND = "failed, cancelled or too late under policy compensate"
+    ALL_UNDONE = "nothing is left to undo"
+    REOPENED = "retry requested"
+    UNDOING_REOPENED = "retry of compensations requested"
     PLAN_REJECTED = "plan rejected"
     END_RECORDED = "run_done in the log"
 
 
 SETTLED = frozenset({Phase.DONE, Phase.FAILED, Phase.SKIPPED, Phase.CANCELLED})
 OUT = frozenset({Phase.RELEASED, Phase.RUNNING})  # with an agent, so counted by max_parallel
+UNDOING = frozenset({UndoPhase.READY, UndoPhase.RELEASED, UndoPhase.BACKOFF})
 
 STEP_MOVES: dict[tuple[Phase, StepEvent], Phase] = {
     (Phase.WAITING, StepEvent.DEPENDENCIES_SETTLED): Phase.READY,
@@ -83,6 +115,23 @@ STEP_MOVES: dict[tuple[Phase, StepEvent], Phase] = {
     (Phase.RUNNING, StepEvent.STOPPED): Phase.CANCELLED,
     (Phase.BACKOFF, StepEvent.RETRY_DUE): Phase.READY,
     (Phase.BACKOFF, StepEvent.STOPPED): Phase.CANCELLED,
+    (Phase.READY, StepEvent.ASKED): Phase.ASKING,
+    (Phase.ASKING, StepEvent.SUCCEEDED): Phase.DONE,
+    (Phase.ASKING, StepEvent.FAILED_FOR_GOOD): Phase.FAILED,
+    (Phase.ASKING, StepEvent.STOPPED): Phase.CANCELLED,
+    (Phase.FAILED, StepEvent.REOPENED): Phase.WAITING,
+    (Phase.SKIPPED, StepEvent.REOPENED): Phase.WAITING,
+    (Phase.CANCELLED, StepEvent.REOPENED): Phase.WAITING,
+}
+
+UNDO_MOVES: dict[tuple[UndoPhase, UndoEvent], UndoPhase] = {
+    (UndoPhase.WAITING, UndoEvent.DEPENDENTS_UNDONE): UndoPhase.READY,
+    (UndoPhase.READY, UndoEvent.PLACE_FREE): UndoPhase.RELEASED,
+    (UndoPhase.RELEASED, UndoEvent.SUCCEEDED): UndoPhase.UNDONE,
+    (UndoPhase.RELEASED, UndoEvent.FAILED_FOR_NOW): UndoPhase.BACKOFF,
+    (UndoPhase.RELEASED, UndoEvent.FAILED_FOR_GOOD): UndoPhase.FAILED,
+    (UndoPhase.BACKOFF, UndoEvent.RETRY_DUE): UndoPhase.READY,
+    (UndoPhase.FAILED, UndoEvent.RETRY_REQUESTED): UndoPhase.READY,
 }
 
 RUN_MOVES: dict[tuple[RunPhase, RunEvent], RunPhase] = {
@@ -92,14 +141,18 @@ RUN_MOVES: dict[tuple[RunPhase, RunEvent], RunPhase] = {
     (RunPhase.RUNNING, RunEvent.DEADLINE_PASSED): RunPhase.STOPPING,
     (RunPhase.RUNNING, RunEvent.PLAN_REJECTED): RunPhase.ENDING,
     (RunPhase.STOPPING, RunEvent.ALL_SETTLED): RunPhase.ENDING,
-    (RunPhase.STOPPING, RunEvent.GRACE_PASSED): RunPhase.ENDING,
+    (RunPhase.RUNNING, RunEvent.TURNED_ROUND): RunPhase.COMPENSATING,
+    (RunPhase.COMPENSATING, RunEvent.ALL_UNDONE): RunPhase.ENDING,
     (RunPhase.RUNNING, RunEvent.END_RECORDED): RunPhase.ENDED,  # history wins
     (RunPhase.STOPPING, RunEvent.END_RECORDED): RunPhase.ENDED,
+    (RunPhase.COMPENSATING, RunEvent.END_RECORDED): RunPhase.ENDED,
     (RunPhase.ENDING, RunEvent.END_RECORDED): RunPhase.ENDED,
+    (RunPhase.ENDED, RunEvent.REOPENED): RunPhase.RUNNING,
+    (RunPhase.ENDED, RunEvent.UNDOING_REOPENED): RunPhase.COMPENSATING,
 }
 
-_P = TypeVar("_P", Phase, RunPhase)
-_E = TypeVar("_E", StepEvent, RunEvent)
+_P = TypeVar("_P", Phase, UndoPhase, RunPhase)
+_E = TypeVar("_E", StepEvent, UndoEvent, RunEvent)
 
 
 def move(table: dict[tuple[_P, _E], _P], phase: _P, event: _E) -> _P:
@@ -111,13 +164,17 @@ def move(table: dict[tuple[_P, _E], _P], phase: _P, event: _E) -> _P:
 
 
 def diagram() -> str:
-    """Draw both tables as Mermaid state diagrams, for the docs."""
+    """Draw the tables as Mermaid state diagrams, for the docs."""
+    drawn: list[tuple[str, dict[Any, Any], set[Any]]] = [
+        ("A step", STEP_MOVES, set(SETTLED)),
+        ("The undoing of a step", UNDO_MOVES, {UndoPhase.UNDONE, UndoPhase.FAILED}),
+        ("A run", RUN_MOVES, {RunPhase.ENDED}),
+    ]
     parts = []
-    for title, table in (("A step", STEP_MOVES), ("A run", RUN_MOVES)):
+    for title, table, last in drawn:
         first = next(iter(table))[0]
         lines = [f"    [*] --> {first.value}"]
         lines += [f"    {a.value} --> {b.value}: {e.value}" for (a, e), b in table.items()]
-        ends = sorted({b.value for b in table.values()} - {a.value for a, _ in table})
-        lines += [f"    {end} --> [*]" for end in ends]
+        lines += [f"    {end} --> [*]" for end in sorted(end.value for end in last)]
         parts.append(f"### {title}\n\n```mermaid\nstateDiagram-v2\n" + "\n".join(lines) + "\n```\n")
     return "\n".join(parts)

@@ -39,6 +39,24 @@ _OURS = frozenset({CODE, MESSAGE, ORIGIN, KEY, GROUP_HEADER})
 MESSAGE_LIMIT = 8_000
 
 
+def written_headers(reason: ErrorInfo, *, topic: str, key: bytes) -> Headers:
+    """Write the headers of a message that is put aside by who has written it.
+
+    It was written to `topic`, at a place that its writer does not know: partition and offset of
+    its origin are -1.
+    """
+    return _headers(reason, Origin(topic, -1, -1), key)
+
+
+def _headers(reason: ErrorInfo, origin: Origin, key: bytes) -> Headers:
+    return [
+        (CODE, reason.code.encode()),
+        (MESSAGE, reason.message[:MESSAGE_LIMIT].encode(errors="replace")),
+        (ORIGIN, str(origin).encode()),
+        (KEY, key),
+    ]
+
+
 async def bury(
     publisher: Publisher,
     record: ConsumerRecord,
@@ -54,12 +72,7 @@ async def bury(
     """
     origin = Origin(record.topic, record.partition, record.offset)
     headers: Headers = [(k, v) for k, v in record.headers if k not in _OURS]
-    headers += [
-        (CODE, reason.code.encode()),
-        (MESSAGE, reason.message[:MESSAGE_LIMIT].encode(errors="replace")),
-        (ORIGIN, str(origin).encode()),
-        (KEY, record.key or b""),
-    ]
+    headers += _headers(reason, origin, record.key or b"")
     if group:
         headers.append((GROUP_HEADER, group.encode()))
     key = origin_key(record.topic, record.partition, record.offset)

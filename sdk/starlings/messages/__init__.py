@@ -74,6 +74,7 @@ from .facts import (
 from .ids import (
     attempt_id,
     generation_id,
+    generation_of,
     message_id,
     run_id_at,
     snapshot_id,
@@ -223,6 +224,7 @@ __all__ = [
     "event_ce_type",
     "following",
     "generation_id",
+    "generation_of",
     "handled_id",
     "header",
     "message_id",

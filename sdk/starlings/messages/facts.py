@@ -254,6 +254,7 @@ class CompensationAbandoned(Message):
     run_id: RunId
     step_id: StepId
     attempt: int
+    number: int
     error: ErrorInfo
 
 
@@ -275,7 +276,6 @@ class TimerKind(StrEnum):
     HEARTBEAT = "heartbeat"
     RETRY = "retry"
     WAIT = "wait"
-    UNDO_QUEUE = "undo_queue"
     UNDO_RUN = "undo_run"
     UNDO_RETRY = "undo_retry"
     DEADLINE = "deadline"

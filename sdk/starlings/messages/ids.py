@@ -27,6 +27,12 @@ def generation_id(run_id: str, name: str, generation: int) -> str:
     return f"{run_id}/{name}" + (f"/{generation}" if generation else "")
 
 
+def generation_of(ident: str, name: str) -> int:
+    """Read the generation out of the id of a message about a whole run."""
+    _, _, generation = ident.rpartition(f"/{name}/")
+    return int(generation) if generation.isascii() and generation.isdigit() else 0
+
+
 def run_id_at(topic: str, partition: int, offset: int) -> str:
     """Run id of a request that brought none: the place where it lies."""
     return f"{_NOT_IN_ID.sub('-', topic)}-{partition}-{offset}"

@@ -129,7 +129,7 @@ class RunOptions(Model):
     """Choices that hold for a whole run."""
 
     max_parallel: int | None = Field(default=None, description="steps at once; None: no limit")
-    on_failure: FailurePolicy = FailurePolicy.STOP
+    on_failure: FailurePolicy = FailurePolicy.COMPENSATE
     retry: RetryPolicy = Field(default_factory=RetryPolicy)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     timeout_s: float | None = Field(default=None, gt=0, description="limit of the whole run")

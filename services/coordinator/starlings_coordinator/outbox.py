@@ -24,10 +24,20 @@ import structlog
 from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
-from starlings.choreography import Decision, DecisionKind, Run, confirmation_for, message_for
+from starlings.choreography import (
+    ELSEWHERE,
+    Decision,
+    DecisionKind,
+    Run,
+    abandoned,
+    confirmation_for,
+    message_for,
+)
 from starlings.kafka.codec import CLAIM_ABOVE_BYTES
+from starlings.kafka.dead_letters import written_headers
 from starlings.kafka.publisher import Publisher, publish_error
 from starlings.messages import (
+    CompensationReady,
     ConfigError,
     Headers,
     Message,
@@ -73,6 +83,7 @@ class Parcel:
     message: Message
     cause: Cause = NO_CAUSE
     carries_out: tuple[Run, Decision] | None = None
+    headers: Sequence[tuple[str, bytes]] = ()  # beside those of every message
 
 
 class Outbox:
@@ -91,16 +102,41 @@ class Outbox:
     def parcel(self, run: Run, decision: Decision, cause: Cause) -> Parcel:
         """Address a decision."""
         message = message_for(run, decision)
+        topic, key = self._address(run, decision, message)
+        return Parcel(
+            topic,
+            key,
+            decision.id,
+            run.run_id,
+            message,
+            cause,
+            carries_out=(run, decision) if decision.kind in ELSEWHERE else None,
+            headers=self._more_headers(run, decision)
+            if decision.kind is DecisionKind.BURY
+            else (),
+        )
+
+    def _more_headers(self, run: Run, decision: Decision) -> Headers:
+        """Say with a dead letter why it is one, and where it would go."""
+        if decision.kind is not DecisionKind.BURY:
+            return []
+        agent = run.undos[decision.step_id or "", decision.attempt].spec.agent
+        return written_headers(
+            abandoned(run, decision),
+            topic=self._topics.steps(agent),
+            key=step_key(run.run_id, decision.step_id or ""),
+        )
+
+    def _address(self, run: Run, decision: Decision, message: Message) -> tuple[str, bytes]:
+        if decision.kind is DecisionKind.BURY:
+            return self._topics.dead_letters, step_key(run.run_id, decision.step_id or "")
         if isinstance(message, StepReady):
-            topic = self._topics.steps(message.agent)
-            key = step_key(run.run_id, message.step_id)
-        elsewhere = decision.kind is DecisionKind.STOP
-        if not isinstance(message, StepReady):
-            topic = self._topics.control if elsewhere else self._topics.events
-            key = run_key(run.run_id)
-        confirmed = elsewhere or isinstance(message, StepReady)
-        carries_out = (run, decision) if confirmed else None
-        return Parcel(topic, key, decision.id, run.run_id, message, cause, carries_out)
+            topic = self._topics.steps(message.agent, message.variant)
+            return topic, step_key(run.run_id, message.step_id)
+        if isinstance(message, CompensationReady):
+            return self._topics.steps(message.agent), step_key(run.run_id, message.step_id)
+        stops = decision.kind is DecisionKind.STOP
+        return self._topics.control if stops else self._topics.events, run_key(run.run_id)
 
     def on_events(self, run_id: str, ident: str, fact: Message, cause: Cause = NO_CAUSE) -> Parcel:
         """Address a fact."""
@@ -202,13 +238,15 @@ class Outbox:
             log.error("given up", id=parcel.id, topic=parcel.topic, error=str(failure))
 
     def _write(self, parcel: Parcel) -> tuple[bytes, Headers]:
-        return self._publisher.codec.write(
+        value, headers = self._publisher.codec.write(
             parcel.message,
             id=parcel.id,
             subject=parcel.run_id,
             traceparent=parcel.cause.traceparent,
             causation_id=parcel.cause.id,
         )
+        headers += parcel.headers
+        return value, headers
 
     async def _try(self, parcel: Parcel) -> StarlingsError | None:
         try:

@@ -30,9 +30,13 @@ from starlings.choreography import (
 )
 from starlings.kafka.codec import Codec, Received
 from starlings.messages import (
+    ApprovalRequested,
+    CompensationAbandoned,
+    CompensationScheduled,
     EventHandled,
     PlanCreated,
     PlanRejected,
+    RetryRequested,
     RunDone,
     StarlingsError,
     StepScheduled,
@@ -42,6 +46,7 @@ from starlings.messages import (
     TransientError,
     UndecodableMessage,
     error_info,
+    generation_of,
     header,
     message_id,
     snapshot_id,
@@ -58,7 +63,17 @@ log = structlog.get_logger()
 CARRY_PER_ROUND = 50
 CARRY_STEPS_PER_ROUND = 5_000
 READ_PER_TURN = 64
-_CONFIRMING = {model.CE_TYPE: model.NAME for model in (StepScheduled, StepSkipped, StopAnnounced)}
+_CONFIRMING = {
+    model.CE_TYPE: model.NAME
+    for model in (
+        StepScheduled,
+        StepSkipped,
+        StopAnnounced,
+        ApprovalRequested,
+        CompensationScheduled,
+        CompensationAbandoned,
+    )
+}
 
 RecordAt = Callable[[TopicPartition, int], Awaitable[ConsumerRecord | None]]
 
@@ -200,7 +215,7 @@ class Partition:
         run_id = getattr(received.message, "run_id", "")
         parked = run_id in self.ledger.parked
         change = self.ledger.fold(place, received.message)
-        if isinstance(received.message, PlanCreated | PlanRejected):
+        if isinstance(received.message, PlanCreated | PlanRejected | RetryRequested):
             self._count.runs_begun += isinstance(change, Change)
             if isinstance(change, Change) and received.envelope.traceparent:
                 self._traces[run_id] = received.envelope.traceparent
@@ -214,15 +229,21 @@ class Partition:
         if not run_id or not ident:
             return None
         if kind == RunDone.CE_TYPE:
-            self._said_again.discard(run_id)
-            self._carrying.pop(run_id, None)
-            self._traces.pop(run_id, None)
-            self._count.runs_ended += run_id in self.ledger.runs
-            return _Read(run_id, self.ledger.end(place, run_id))
+            return self._read_end(place, run_id, generation_of(ident, RunDone.NAME))
         decision_id = confirmed_decision(_CONFIRMING[kind], ident)
         if decision_id is None:
             return None
         return _Read(run_id, self.ledger.confirm(place, run_id, decision_id))
+
+    def _read_end(self, place: Position, run_id: str, generation: int) -> _Read:
+        run = self.ledger.runs.get(run_id)
+        change = self.ledger.end(place, run_id, generation)
+        if run_id not in self.ledger.runs:  # else it was an end of the past
+            self._said_again.discard(run_id)
+            self._carrying.pop(run_id, None)
+            self._traces.pop(run_id, None)
+            self._count.runs_ended += run is not None
+        return _Read(run_id, change)
 
     async def _decode(self, record: ConsumerRecord) -> Received | None:
         codec = self._around.codec

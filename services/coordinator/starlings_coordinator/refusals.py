@@ -7,6 +7,8 @@ written: the attempt fails, the end comes without its outputs.
 from __future__ import annotations
 
 from starlings.messages import (
+    CompensationDone,
+    CompensationReady,
     ErrorInfo,
     Message,
     RunDone,
@@ -16,7 +18,9 @@ from starlings.messages import (
     StepReady,
     attempt_id,
     error_info,
+    generation_id,
     message_id,
+    undo_id,
 )
 
 
@@ -41,6 +45,17 @@ def in_place_of(message: Message, failure: StarlingsError) -> Message | None:
             error=error_info(failure),
             instance="coordinator",
         )
+    if isinstance(message, CompensationReady):
+        return CompensationDone(
+            run_id=message.run_id,
+            step_id=message.step_id,
+            attempt=message.attempt,
+            number=message.number,
+            agent=message.agent,
+            outcome=StepOutcome.ERROR,
+            error=error_info(failure),
+            instance="coordinator",
+        )
     if isinstance(message, RunDone):
         return _without_outputs(message, failure)
     return None
@@ -50,6 +65,11 @@ def in_place_id(message: Message) -> str:
     """Name the fact that answers for a message, the same at every try."""
     if isinstance(message, StepReady):
         return attempt_id(message.run_id, message.step_id, message.attempt, StepDone.NAME)
+    if isinstance(message, CompensationReady):
+        attempt, number, name = message.attempt, message.number, CompensationDone.NAME
+        return undo_id(message.run_id, message.step_id, attempt, number, name)
+    if isinstance(message, RunDone):
+        return generation_id(message.run_id, message.NAME, message.generation)
     return message_id(getattr(message, "run_id", ""), message.NAME)
 
 

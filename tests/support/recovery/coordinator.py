@@ -28,6 +28,7 @@ from starlings.messages import (
     StepSkipped,
     StopAnnounced,
     TimerFired,
+    generation_of,
     message_id,
     snapshot_id,
     timer_id,
@@ -53,7 +54,7 @@ def fold_record(ledger: Ledger, record: Record) -> Change | Ignored:
     """Fold a record as the shell does: the coordinator's own facts by their headers alone."""
     place, fact = Position(record.offset, record.at_ms), record.message
     if isinstance(fact, RunDone):
-        return ledger.end(place, record.run_id)
+        return ledger.end(place, record.run_id, generation_of(record.id, RunDone.NAME))
     if isinstance(fact, _CONFIRMING):
         decision_id = confirmed_decision(fact.NAME, record.id)
         assert decision_id is not None

@@ -90,7 +90,7 @@ def test_a_confirmed_decision_is_owed_no_more_and_only_once():
     assert story.tell(confirmation.message) == Change()
     assert list(obligations(story.run)[0]) == []
     assert story.tell(confirmation.message) == Ignored("nothing of that id is owed")
-    assert isinstance(confirm(story.run, decision.id), Ignored)
+    assert isinstance(confirm(story.run, decision.id, at_ms=BEGIN_MS), Ignored)
 
 
 def test_an_attempt_that_an_agent_has_touched_counts_as_published():

@@ -244,6 +244,9 @@ def test_every_type_of_message_is_taken_in_every_phase(model, phase):
         requested_by="",
         because="a",
         stop_id="r/stop_requested",
+        number=1,
+        name="paid",
+        payload=None,
         options=RunOptions(),
     )
     story = in_phase(phase)

@@ -6,7 +6,8 @@ import pytest
 from support.runs import BEGIN_MS, Story, cancelled, failed, ok, progress, started, step
 
 from starlings.choreography import Change, DecisionKind, Ignored, message_for
-from starlings.choreography.consequences import LONGEST_RETRY_S, LONGEST_S
+from starlings.choreography.folding import LONGEST_S
+from starlings.choreography.retries import LONGEST_RETRY_S
 from starlings.messages import (
     RetryPolicy,
     RunOutcome,
@@ -25,7 +26,7 @@ def codes(story):
 
 
 def test_a_retryable_failure_waits_longer_each_time_up_to_the_limit():
-    story = Story("a", retry=RetryPolicy(attempts=5, initial_s=1, factor=3, max_s=5))
+    story = Story("a", retry=RetryPolicy(attempts=5, initial_s=1, factor=3, max_s=5, jitter=0))
     waits = []
     for attempt in range(1, 5):
         story.tell(failed("a", attempt, retryable=True))
@@ -38,7 +39,7 @@ def test_a_retryable_failure_waits_longer_each_time_up_to_the_limit():
 
 
 def test_retry_after_of_the_error_prolongs_the_back_off_but_never_shortens_it():
-    story = Story("a", "b", retry=RetryPolicy(initial_s=10))
+    story = Story("a", "b", retry=RetryPolicy(initial_s=10, jitter=0))
     story.tell(failed("a", retryable=True, retry_after_s=42))
     story.tell(failed("b", retryable=True, retry_after_s=2))
     assert story.timers() == {"retry a": 42, "retry b": 10}

@@ -1,4 +1,4 @@
-"""The two tables of moves, and what the outputs refuse to say too early."""
+"""The tables of moves, and what the outputs refuse to say too early."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from starlings.choreography.transitions import (
     RUN_MOVES,
     SETTLED,
     STEP_MOVES,
+    UNDO_MOVES,
     RunEvent,
     StepEvent,
+    UndoEvent,
     diagram,
     move,
 )
@@ -29,9 +31,12 @@ def test_a_move_that_is_not_in_the_table_cannot_happen():
 
 
 def test_settled_phases_have_no_way_out_and_all_others_lead_there():
-    leaving = {phase for phase, _ in STEP_MOVES}
+    """All but one: a run that is asked to go on opens what it had not done."""
+    leaving = {phase for phase, event in STEP_MOVES if event is not StepEvent.REOPENED}
     assert leaving == set(Phase) - SETTLED
-    assert {phase for phase, _ in RUN_MOVES} == set(RunPhase) - {RunPhase.ENDED}
+    again = (RunEvent.REOPENED, RunEvent.UNDOING_REOPENED)
+    left = {phase for phase, event in RUN_MOVES if event not in again}
+    assert left == set(RunPhase) - {RunPhase.ENDED}
 
 
 def test_every_unsettled_step_can_be_stopped_or_settles_by_itself():
@@ -42,11 +47,13 @@ def test_every_unsettled_step_can_be_stopped_or_settles_by_itself():
 def test_every_event_happens_somewhere():
     assert {event for _, event in STEP_MOVES} == set(StepEvent)
     assert {event for _, event in RUN_MOVES} == set(RunEvent)
+    assert {event for _, event in UNDO_MOVES} == set(UndoEvent)
 
 
-def test_the_diagram_shows_every_move_of_both_tables():
+def test_the_diagram_shows_every_move_of_all_tables():
     text = diagram()
-    assert text.count(" --> ") == len(STEP_MOVES) + len(RUN_MOVES) + 2 + len(SETTLED) + 1
+    moves = len(STEP_MOVES) + len(UNDO_MOVES) + len(RUN_MOVES)
+    assert text.count(" --> ") == moves + 3 + len(SETTLED) + 2 + 1
     assert "    released --> running: started\n" in text
     assert "    [*] --> waiting\n" in text
     assert "    ended --> [*]\n" in text
@@ -69,6 +76,9 @@ def test_results_that_are_not_there_are_not_handed_on():
         ("step_scheduled", "r/a/1/step_scheduled", "r/a/1/step_ready"),
         ("stop_announced", "r/a/1/stop_requested/announced", "r/a/1/stop_requested"),
         ("step_skipped", "r/a/step_skipped", "r/a/step_skipped"),
+        ("approval_requested", "r/a/1/approval_requested", "r/a/1/approval_requested"),
+        ("compensation_scheduled", "r/a/1/compensation_scheduled/2", "r/a/1/compensation_ready/2"),
+        ("compensation_abandoned", "r/a/1/compensation_abandoned/2", "r/a/1/dead_letter/2"),
         ("step_done", "r/a/1/step_done", None),
     ],
 )

@@ -1,0 +1,71 @@
+"""One fact being folded, and the names of what it can lead to."""
+
+from __future__ import annotations
+
+from starlings.messages.errors import ErrorInfo
+from starlings.messages.facts import TimerKind
+from starlings.messages.ids import generation_id
+
+from .state import Change, Decision, DecisionKind, Run, StepState, Timer, TimerKey
+
+LONGEST_S = 100 * 365 * 86_400.0  # no timer runs longer, so that every due time is a sane number
+
+DEADLINE_EXCEEDED = ErrorInfo(
+    code="deadline_exceeded",
+    message="the run was not done by its deadline, or within its timeout_s; give it more time",
+)
+
+
+class Folding:
+    """One fact being folded: collects what it newly requires."""
+
+    __slots__ = ("at_ms", "decisions", "run", "timers")
+
+    def __init__(self, run: Run, at_ms: int) -> None:
+        self.run = run
+        self.at_ms = at_ms
+        self.decisions: list[Decision] = []
+        self.timers: list[Timer] = []
+
+    def change(self) -> Change:
+        """Say what is newly required."""
+        return Change(tuple(self.decisions), tuple(self.timers))
+
+    def decide(self, decision: Decision) -> None:
+        """Owe a decision from now on."""
+        self.run.owed[decision.id] = decision
+        self.decisions.append(decision)
+
+    def arm(self, key: TimerKey, after_s: float | None) -> None:
+        """Set a timer, or set it anew; None sets none."""
+        if after_s is None:
+            return
+        due_ms = self.at_ms + int(min(after_s, LONGEST_S) * 1000)
+        self.run.timers[key] = due_ms
+        self.timers.append(Timer(key, due_ms))
+
+    def disarm(self, step: StepState) -> None:
+        """Take away the timers of a step's current attempt."""
+        timers = self.run.timers
+        if timers:
+            for kind in _OF_AN_ATTEMPT:
+                timers.pop(TimerKey(kind, step.spec.id, step.attempt), None)
+
+
+_OF_AN_ATTEMPT = (
+    TimerKind.QUEUE,
+    TimerKind.RUN,
+    TimerKind.HEARTBEAT,
+    TimerKind.RETRY,
+    TimerKind.WAIT,
+)
+
+
+def skip_id(run: Run, step_id: str) -> str:
+    """Id of the decision that a step will not run."""
+    return generation_id(run.run_id, f"{step_id}/{DecisionKind.SKIP.value}", run.generation)
+
+
+def whole_run_id(run: Run, kind: DecisionKind) -> str:
+    """Id of a decision about the whole run, that comes once for each time it was opened."""
+    return generation_id(run.run_id, kind.value, run.generation)

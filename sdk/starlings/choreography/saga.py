@@ -1,0 +1,227 @@
+"""The saga: what was done is undone, in reverse dependency order.
+
+- What undoes a step is said in the plan, or recorded by its agent with the result. A step without
+  either has nothing to undo; a step given up without a word of its agent may have been done, so
+  what the plan says undoes it all the same (an empty compensation is legal).
+- A step is undone when every step that depends on it has settled and nothing of those is left; so
+  what does not depend on each other is undone side by side.
+- A result that comes late (its attempt was given up, or its run has turned round) is undone too.
+- Each undoing is tried again. One that fails for good is abandoned: it goes to the dead letters,
+  and what it depends on stays done; the rest is undone all the same.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from starlings.messages.errors import ErrorInfo
+from starlings.messages.facts import RunOutcome, StepDone, TimerKind
+from starlings.messages.ids import undo_id
+from starlings.messages.plan import Compensation, FailurePolicy
+
+from .context import as_text, shorten
+from .folding import Folding
+from .retries import UNDO_RETRY, may_retry, wait_s
+from .state import Decision, DecisionKind, Run, StepState, TimerKey, Undo
+from .transitions import OUT, Phase, RunPhase, UndoEvent, UndoPhase
+
+TOO_LATE = "its result came too late to count"
+UNDO_TIMERS = frozenset({TimerKind.UNDO_RUN, TimerKind.UNDO_RETRY})
+
+
+# -- what is to be undone ----------------------------------------------------------------------
+
+
+def begin(folding: Folding) -> None:
+    """Note everything that is to be undone, now that the run turns round."""
+    run = folding.run
+    for step in run.order:
+        step.blockers, step.cleared = len(step.dependents), False
+        _note(run, step)
+    clear(folding, [step for step in run.order if not step.blockers])
+
+
+def _note(run: Run, step: StepState) -> None:
+    compensation = step.spec.compensate if step.lost else step.compensation
+    undoable = step.phase is Phase.DONE or step.lost
+    if undoable and compensation is not None and step.attempt not in step.undos:
+        _add(run, step, step.attempt, compensation)
+
+
+def _add(run: Run, step: StepState, attempt: int, spec: Compensation) -> Undo:
+    undo = Undo(step.index, attempt, spec, output=step.output, summary=step.summary)
+    step.undos.append(attempt)
+    run.undos[step.spec.id, attempt] = undo
+    return undo
+
+
+def note_settled(folding: Folding, step: StepState) -> None:
+    """A step has settled while its run undoes: what it did is undone as well."""
+    _note(folding.run, step)
+    if not step.blockers:
+        clear(folding, [step])
+
+
+def late(folding: Folding, step: StepState, fact: StepDone) -> bool:
+    """Undo a result that nobody waits for any more; say whether there is something to undo."""
+    run = folding.run
+    compensation = step.spec.compensate or fact.compensation
+    undoes = run.phase is RunPhase.COMPENSATING or (
+        run.phase is RunPhase.RUNNING and run.options.on_failure is FailurePolicy.COMPENSATE
+    )
+    counted = step.phase is Phase.DONE and fact.attempt == step.attempt
+    if compensation is None or not undoes or counted or fact.attempt > step.attempt:
+        return False
+    undo = run.undos.get((step.spec.id, fact.attempt))
+    if undo is not None and undo.phase is not UndoPhase.WAITING:
+        return False  # it is being undone without it
+    undo = undo or _add(run, step, fact.attempt, compensation)
+    undo.output = fact.output
+    undo.summary = fact.summary if fact.summary is not None else shorten(as_text(fact.output))
+    if run.phase is RunPhase.RUNNING or step.cleared:
+        run.move_undo(undo, UndoEvent.DEPENDENTS_UNDONE)
+    elif not step.blockers:
+        clear(folding, [step])
+    return True
+
+
+def clear(folding: Folding, steps: list[StepState]) -> None:
+    """Undo steps on which nothing depends any more; go on to what they depend on."""
+    run = folding.run
+    todo = list(steps)
+    while todo:
+        step = todo.pop()
+        if step.cleared or not step.settled:
+            continue
+        undos = [run.undos[step.spec.id, attempt] for attempt in step.undos]
+        for undo in undos:
+            if undo.phase is UndoPhase.WAITING:
+                run.move_undo(undo, UndoEvent.DEPENDENTS_UNDONE)
+        if any(undo.phase is not UndoPhase.UNDONE for undo in undos):
+            continue
+        step.cleared = True
+        for dependency in dict.fromkeys(step.spec.depends_on):
+            before = run.steps[dependency]
+            before.blockers -= 1
+            if not before.blockers:
+                todo.append(before)
+
+
+# -- doing it ----------------------------------------------------------------------------------
+
+
+def release(folding: Folding) -> None:
+    """Release what may be undone, as far as `max_parallel` has places."""
+    run = folding.run
+    limit = run.options.max_parallel
+    while run.undo_ready and (limit is None or run.out < limit):
+        index, attempt = heapq.heappop(run.undo_ready)
+        step = run.order[-index]
+        undo = run.undos[step.spec.id, attempt]
+        run.move_undo(undo, UndoEvent.PLACE_FREE)
+        undo.number += 1
+        ident = _id(run, step, undo, DecisionKind.UNDO.value)
+        why = run.reason or TOO_LATE
+        folding.decide(Decision(ident, DecisionKind.UNDO, step.spec.id, attempt, why, undo.number))
+        limits = undo.spec.timeouts
+        if limits is not None and limits.queue_s is not None:
+            key = TimerKey(TimerKind.UNDO_RUN, step.spec.id, attempt)
+            folding.arm(key, limits.queue_s + (limits.run_s or 0))
+
+
+def _id(run: Run, step: StepState, undo: Undo, name: str) -> str:
+    return undo_id(run.run_id, step.spec.id, undo.attempt, undo.number, name)
+
+
+def confirm_release(run: Run, step: StepState, undo: Undo) -> None:
+    """A try that an agent has touched was published, whatever the log says of it yet."""
+    run.owed.pop(_id(run, step, undo, DecisionKind.UNDO.value), None)
+
+
+def succeed(folding: Folding, step: StepState, undo: Undo) -> None:
+    """An attempt has been undone."""
+    _disarm(folding.run, step, undo)
+    undo.error = None
+    folding.run.move_undo(undo, UndoEvent.SUCCEEDED)
+    if folding.run.phase is RunPhase.COMPENSATING and not step.blockers:
+        clear(folding, [step])
+
+
+def fail(folding: Folding, step: StepState, undo: Undo, error: ErrorInfo) -> None:
+    """Try again later, or abandon it."""
+    run = folding.run
+    _disarm(run, step, undo)
+    undo.error = error
+    policy = undo.spec.retry or UNDO_RETRY
+    tries = undo.number - undo.reopened_at
+    if may_retry(policy, tries, error):
+        run.move_undo(undo, UndoEvent.FAILED_FOR_NOW)
+        pause_s = wait_s(policy, tries, error, draw=_id(run, step, undo, DecisionKind.UNDO.value))
+        folding.arm(TimerKey(TimerKind.UNDO_RETRY, step.spec.id, undo.attempt), pause_s)
+        return
+    run.move_undo(undo, UndoEvent.FAILED_FOR_GOOD)
+    run.burials += 1
+    ident = _id(run, step, undo, DecisionKind.BURY.value)
+    folding.decide(
+        Decision(ident, DecisionKind.BURY, step.spec.id, undo.attempt, number=undo.number)
+    )
+
+
+def timed_out(folding: Folding, step: StepState, undo: Undo) -> None:
+    """Stop a try whose time is over."""
+    run = folding.run
+    confirm_release(run, step, undo)
+    stop = _id(run, step, undo, DecisionKind.STOP.value)
+    folding.decide(
+        Decision(stop, DecisionKind.STOP, step.spec.id, undo.attempt, "timeout", undo.number)
+    )
+    message = "the step was not undone in time (timeouts of its compensation)"
+    fail(folding, step, undo, ErrorInfo(code="undo_timeout", message=message, retryable=True))
+
+
+def retry_due(folding: Folding, undo: Undo) -> None:
+    """The pause before the next try is over."""
+    folding.run.move_undo(undo, UndoEvent.RETRY_DUE)
+
+
+def reopen(folding: Folding, step_id: str | None) -> int:
+    """Undo again what was abandoned, of one step or of all; say how many that are."""
+    run = folding.run
+    chosen = [
+        undo
+        for (ident, _), undo in run.undos.items()
+        if undo.phase is UndoPhase.FAILED and step_id in (None, ident)
+    ]
+    for undo in chosen:
+        undo.reopened_at = undo.number
+        run.move_undo(undo, UndoEvent.RETRY_REQUESTED)
+    return len(chosen)
+
+
+def _disarm(run: Run, step: StepState, undo: Undo) -> None:
+    for kind in UNDO_TIMERS:
+        run.timers.pop(TimerKey(kind, step.spec.id, undo.attempt), None)
+
+
+# -- the end -----------------------------------------------------------------------------------
+
+
+def is_over(run: Run) -> bool:
+    """Say whether all that can be undone is, and every dead letter is in its place."""
+    return not run.undoing and not run.burials
+
+
+def outcome(run: Run, otherwise: RunOutcome) -> RunOutcome:
+    """Say how a run ended, as far as that is decided by what was undone."""
+    if any(undo.phase is not UndoPhase.UNDONE for undo in run.undos.values()):
+        return RunOutcome.COMPENSATION_FAILED
+    if run.phase is RunPhase.COMPENSATING and run.undos and otherwise is RunOutcome.FAILED:
+        return RunOutcome.COMPENSATED
+    return otherwise
+
+
+def give_up(run: Run) -> None:
+    """Note that attempts still with agents are given up: what they did is not known."""
+    for step in run.order:
+        if step.phase in OUT:
+            step.lost = True
