@@ -97,7 +97,9 @@ async def test_a_spare_coordinator_is_ready_too(stage):
     await stage.see(
         lambda: sorted(len(a.coordinator.partitions) for a in actors) == [0, 1], "one has it"
     )
-    assert [a.coordinator.not_ready() for a in actors] == [None, None]
+    await stage.see(
+        lambda: [a.coordinator.not_ready() for a in actors] == [None, None], "both are ready"
+    )
 
 
 async def test_a_zombie_beside_the_owner_changes_nothing(stage):
