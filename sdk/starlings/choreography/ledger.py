@@ -112,6 +112,8 @@ class Ledger:
         run_id: str = getattr(fact, "run_id", "")
         if isinstance(fact, RunDone):
             return self._end(run_id, place, fact.generation)
+        if isinstance(fact, EventHandled):  # of no run that is planned: never held for one
+            return Ignored("a reaction to a domain event")
         if run_id in self.parked:
             return Ignored("the run is parked")
         try:
@@ -156,8 +158,6 @@ class Ledger:
             clock.append(Position(place.offset, self.now_ms))
 
     def _fold(self, run_id: str, place: Position, fact: Message) -> Change | Ignored:
-        if isinstance(fact, EventHandled):  # of no run that is planned: never held for one
-            return Ignored("a reaction to a domain event")
         if isinstance(fact, RunSnapshot):
             return self._take_snapshot(place, fact)
         run = self.runs.get(run_id)

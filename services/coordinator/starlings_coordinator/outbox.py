@@ -111,9 +111,7 @@ class Outbox:
             message,
             cause,
             carries_out=(run, decision) if decision.kind in ELSEWHERE else None,
-            headers=self._more_headers(run, decision)
-            if decision.kind is DecisionKind.BURY
-            else (),
+            headers=self._more_headers(run, decision),
         )
 
     def _more_headers(self, run: Run, decision: Decision) -> Headers:
