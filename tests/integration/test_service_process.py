@@ -141,7 +141,8 @@ def test_a_wrong_environment_is_one_clear_line_and_exit_2(tmp_path):
         assert line.startswith("tiny: STARLINGS_HEALTH_PORT='eighty' is wrong")
 
 
-def test_a_setting_that_proves_wrong_at_work_is_exit_2_as_well(tmp_path):
-    with _service(tmp_path, tiny="refuse", health_port="off") as service:
+@pytest.mark.parametrize("how", ["refuse", "refuse in a task"])
+def test_a_setting_that_proves_wrong_at_work_is_exit_2_as_well(tmp_path, how):
+    with _service(tmp_path, tiny=how, health_port="off") as service:
         assert service.process.wait(PATIENCE_S) == 2
         assert service.log.read_text().startswith("tiny: KAFKA_BOOTSTRAP=nowhere:9092")

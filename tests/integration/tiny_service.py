@@ -23,7 +23,10 @@ class TinySettings(ServiceSettings):
 
 async def main(ctx: ServiceContext[TinySettings]) -> None:
     if ctx.settings.tiny == "refuse":
-        raise ConfigError("KAFKA_BOOTSTRAP=nowhere:9092 cannot be resolved; set it to host:port")
+        await _refuse()
+    if ctx.settings.tiny == "refuse in a task":
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_refuse())
     if ctx.settings.tiny == "crash":
         raise RuntimeError("the tiny service broke")
     ctx.metrics.pull(Metric.MESSAGES_HANDLED, lambda: 7)
@@ -38,6 +41,10 @@ async def main(ctx: ServiceContext[TinySettings]) -> None:
         ctx.log.info("work finished")
     if ctx.settings.tiny == "ignore":
         await asyncio.Event().wait()
+
+
+async def _refuse() -> None:
+    raise ConfigError("KAFKA_BOOTSTRAP=nowhere:9092 cannot be resolved; set it to host:port")
 
 
 def _block_until_exists(path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from starlings.kafka.seat import Seat
 from starlings.messages import ConfigError
 from starlings.service import ServiceSettings, load_settings, variable_name
 
@@ -84,6 +85,33 @@ def test_a_wrong_value_is_reported_with_its_variable_and_what_is_allowed(
     assert f"{name}={value!r}" in text
     assert allowed in text
     assert "\n" not in text
+
+
+def test_static_membership_needs_a_name_that_lasts(monkeypatch):
+    monkeypatch.setenv("STARLINGS_STATIC_MEMBERSHIP", "true")
+    with pytest.raises(
+        ConfigError, match="STARLINGS_STATIC_MEMBERSHIP=true needs STARLINGS_INSTANCE"
+    ):
+        ServiceSettings()
+    monkeypatch.setenv("STARLINGS_INSTANCE", "math-0")
+    assert ServiceSettings().seat == Seat(session_timeout_ms=6_000, instance="math-0")
+
+
+def test_a_name_alone_makes_no_static_member(monkeypatch):
+    monkeypatch.setenv("STARLINGS_INSTANCE", "math-0")
+    monkeypatch.setenv("STARLINGS_SESSION_TIMEOUT_S", "12.5")
+    assert ServiceSettings().seat == Seat(session_timeout_ms=12_500)
+
+
+def test_only_a_static_member_may_keep_its_partitions_when_it_stops(monkeypatch):
+    monkeypatch.setenv("STARLINGS_LEAVE_ON_STOP", "false")
+    with pytest.raises(
+        ConfigError, match="STARLINGS_LEAVE_ON_STOP=false needs STARLINGS_STATIC_MEMBERSHIP"
+    ):
+        ServiceSettings()
+    monkeypatch.setenv("STARLINGS_STATIC_MEMBERSHIP", "true")
+    monkeypatch.setenv("STARLINGS_INSTANCE", "math-0")
+    assert not ServiceSettings().seat.leave_on_stop
 
 
 def test_all_wrong_values_are_reported_at_once(monkeypatch):

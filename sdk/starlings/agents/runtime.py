@@ -22,7 +22,7 @@ from aiokafka import ConsumerRecord
 from starlings.kafka.codec import Received
 from starlings.kafka.dead_letters import bury
 from starlings.kafka.follow import Follower
-from starlings.kafka.parallel import Cancellation, ParallelConsumer, cancellation
+from starlings.kafka.parallel import Cancellation, ConsumerSettings, ParallelConsumer, cancellation
 from starlings.messages import (
     AgentAlive,
     CompensationDone,
@@ -86,6 +86,7 @@ class AgentRuntime:
             on_undecodable=self._bury,
             on_poison=self._bury,
             default=StepReady,
+            settings=ConsumerSettings(seat=ports.seat),
         )
         self._undoing = Undoing(agent, self.consumer, instance=instance)
         self.buried = 0

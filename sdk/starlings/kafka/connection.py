@@ -34,7 +34,9 @@ from starlings.messages import ConfigError
 from .diagnosis import Finding, diagnose
 from .metadata import FoundTopic, find_topics
 from .oauth import ClientCredentials
+from .seat import Seat
 from .settings import KafkaSettings
+from .static_member import StaticMember
 
 log = structlog.get_logger(__name__)
 _finding_out: ContextVar[bool] = ContextVar("_finding_out", default=False)
@@ -84,7 +86,11 @@ class Connection:
     def consumer(
         self, *topics: str, group_id: str | None = None, **overrides: Any
     ) -> AIOKafkaConsumer:
-        """Make a consumer; the caller starts and stops it."""
+        """Make a consumer; the caller starts and stops it.
+
+        With a `group_instance_id` it is a static member of its group, see `static_member.py`.
+        """
+        kind = StaticMember if overrides.get("group_instance_id") else AIOKafkaConsumer
         options = {
             "group_id": group_id,
             "enable_auto_commit": False,
@@ -95,7 +101,11 @@ class Connection:
             "max_partition_fetch_bytes": MAX_BATCH_BYTES * 2,
             "request_timeout_ms": self.settings.request_timeout_ms,
         }
-        return AIOKafkaConsumer(*topics, **self._common(), **{**options, **overrides})
+        return kind(*topics, **self._common(), **{**options, **overrides})
+
+    def member(self, group_id: str, seat: Seat, **overrides: Any) -> AIOKafkaConsumer:
+        """Make a consumer that is to be a member of a group; the caller starts and stops it."""
+        return self.consumer(group_id=group_id, **{**seat.options(), **overrides})
 
     def admin(self, **overrides: Any) -> AIOKafkaAdminClient:
         """Make an admin client; the caller starts and closes it."""

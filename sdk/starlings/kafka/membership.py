@@ -38,6 +38,8 @@ from .partition import Commit, Intake, Limits, Partition, Record
 from .pool import Pool
 from .readback import Ends, committed, ends_of, read_back, starting_point
 from .recent_ids import Window
+from .seat import Seat
+from .static_member import keep_seat
 from .watchdog import Stalled, Watchdog
 
 log = structlog.get_logger(__name__)
@@ -45,7 +47,6 @@ log = structlog.get_logger(__name__)
 _POLL_MS = 200  # nothing is waited for but records
 _SHORT_POLL_MS = 20  # some partition was not asked for, and may have room any moment
 _BATCH = 2_000
-_HEARTBEAT_MS = 1_000
 _HOLE_TOLD = 100  # offsets in a row without a record that are worth a warning
 _OPENINGS = 4  # partitions that read back at the same time
 _PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -63,7 +64,7 @@ class ConsumerSettings:
     rebuild_pause_most_s: float = 10.0
     leave_timeout_s: float = 5.0
     cancel_grace_s: float = 5.0
-    session_timeout_ms: int = 10_000
+    seat: Seat = field(default_factory=Seat)
     rebalance_timeout_ms: int = 30_000
     max_poll_interval_ms: int = 300_000
     queue_bytes: int = 64 * 1024 * 1024
@@ -104,11 +105,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
         self._committing: asyncio.Task[None] | None = None
 
     def _build(self) -> AIOKafkaConsumer:
-        consumer = self._connection.consumer(
-            group_id=self._group_id,
-            session_timeout_ms=self._settings.session_timeout_ms,
-            # Members learn of a rebalance by their heartbeat, and all wait for the last one.
-            heartbeat_interval_ms=min(_HEARTBEAT_MS, self._settings.session_timeout_ms // 3),
+        consumer = self._connection.member(
+            self._group_id,
+            self._settings.seat,
             rebalance_timeout_ms=self._settings.rebalance_timeout_ms,
             max_poll_interval_ms=self._settings.max_poll_interval_ms,
             auto_offset_reset="earliest",
@@ -130,11 +129,13 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
         finally:
             await _end(*tasks, self._opening, self._committing)
 
-    async def leave(self) -> None:
+    async def leave(self, *, for_good: bool) -> None:
         """Commit what is done, leave the group, close the connections."""
         await _end(self._opening, self._committing)
         self._left = True  # a successor may be at work already: rebalances are its business now
         await self._commit(self._settings.revoke_timeout_s)
+        if not for_good:
+            keep_seat(self._consumer)
         await self._consumer.stop()
 
     # -- fetching ---------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ _REMEDIES: dict[type[BaseException], str] = {
         " STARLINGS_TOPIC_PREFIX"
     ),
     errors.InvalidSessionTimeoutError: (
-        "session_timeout_ms lies outside of the broker's group.min.session.timeout.ms and"
+        "STARLINGS_SESSION_TIMEOUT_S lies outside of the broker's group.min.session.timeout.ms and"
         " group.max.session.timeout.ms"
     ),
 }

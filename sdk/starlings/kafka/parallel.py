@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 import structlog
 from aiokafka import TopicPartition
 
-from starlings.messages import Message, Origin
+from starlings.messages import ConfigError, Message, Origin
 
 from .codec import Received
 from .connection import Connection
@@ -42,6 +42,7 @@ from .misconfigured import refuse_if_misconfigured
 from .partition import Limits
 from .pool import Pool
 from .recent_ids import Window
+from .seat import Seat
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +54,7 @@ __all__ = [
     "ParallelConsumer",
     "Refused",
     "Retry",
+    "Seat",
     "Window",
     "cancellation",
 ]
@@ -204,8 +206,10 @@ class ParallelConsumer:
         finally:
             joined = membership.joined
             failure = await _end_of(life)
-            await self._leave(membership)
+            await self._leave(membership, for_good=stopping.done())
         if not stopping.done():
+            if isinstance(failure, ConfigError):
+                raise failure
             if not self.ready:
                 refuse_if_misconfigured(failure, topic=self.topic, group_id=self.group_id)
             self._failures = 1 if joined else self._failures + 1
@@ -251,9 +255,9 @@ class ParallelConsumer:
         pause_s = self._settings.rebuild_pause_s * 2.0 ** min(self._failures - 1, 16)
         await asyncio.wait((stopping,), timeout=min(pause_s, self._settings.rebuild_pause_most_s))
 
-    async def _leave(self, membership: Membership) -> None:
+    async def _leave(self, membership: Membership, *, for_good: bool) -> None:
         """Let a member leave; a broker that does not answer is not waited for."""
-        leaving = asyncio.create_task(membership.leave())
+        leaving = asyncio.create_task(membership.leave(for_good=for_good))
         self._leaving.add(leaving)
         leaving.add_done_callback(self._has_left)
         await asyncio.wait((leaving,), timeout=self._settings.leave_timeout_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlings.blobs import BlobStore
@@ -12,6 +12,7 @@ from starlings.kafka.admin import COMMAND, check_topics
 from starlings.kafka.codec import Codec
 from starlings.kafka.connection import Connection, KafkaSettings
 from starlings.kafka.publisher import Publisher
+from starlings.kafka.seat import Seat
 from starlings.messages import Topics, TopicSpec
 
 from .metrics import Metric
@@ -29,6 +30,7 @@ class KafkaPorts:
     codec: Codec
     publisher: Publisher
     topics: Topics
+    seat: Seat = field(default_factory=Seat)
 
 
 @asynccontextmanager
@@ -52,6 +54,6 @@ async def kafka_ports(
     await publisher.start()
     ctx.metrics.pull(Metric.PUBLISH_FAILURES, lambda: publisher.failed)
     try:
-        yield KafkaPorts(connection, codec, publisher, settings.topics)
+        yield KafkaPorts(connection, codec, publisher, settings.topics, settings.seat)
     finally:
         await publisher.stop()

@@ -78,12 +78,19 @@ def run_service(
         _calm_the_collector()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_supervise(name, main, known))
-    except ConfigError as error:
-        print(f"{name}: {error}", file=sys.stderr, flush=True)  # noqa: T201 - for who starts it
-        return EXIT_CONFIG
-    except Exception:
+    except Exception as error:
+        if (wrong := _config_error(error)) is not None:
+            print(f"{name}: {wrong}", file=sys.stderr, flush=True)  # noqa: T201 - for who starts it
+            return EXIT_CONFIG
         structlog.get_logger(__name__).exception("the service failed", service=name)
         return EXIT_FAILED
+
+
+def _config_error(error: BaseException) -> ConfigError | None:
+    """Find a wrong setting, also where it came out of one of several tasks."""
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(_config_error, error.exceptions)), None)
+    return error if isinstance(error, ConfigError) else None
 
 
 def _calm_the_collector() -> None:

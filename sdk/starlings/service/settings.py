@@ -11,13 +11,21 @@ import os
 import re
 import socket
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, Self, TypeVar, get_args
 
-from pydantic import Field, SecretBytes, SecretStr, ValidationError, field_validator
+from pydantic import (
+    Field,
+    SecretBytes,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from starlings.kafka.seat import Seat
 from starlings.messages import ConfigError, Topics
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
@@ -83,6 +91,20 @@ class ServiceSettings(BaseSettings):
         pattern=r"^[A-Za-z0-9._-]{1,120}$",
         description="name of this process, unique among its replicas",
     )
+    session_timeout_s: float = Field(
+        default=6.0,
+        ge=1,
+        le=1_800,
+        description="silence after which a group gives our partitions to others: 1 to 1800 s",
+    )
+    static_membership: bool = Field(
+        default=False,
+        description="true: a restart under the same STARLINGS_INSTANCE gets its partitions back",
+    )
+    leave_on_stop: bool = Field(
+        default=True,
+        description="false: a static member that is stopped keeps its partitions for its successor",
+    )
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -107,6 +129,29 @@ class ServiceSettings(BaseSettings):
             return Topics(prefix=value).prefix
         except ConfigError as error:
             raise ValueError("has characters that Kafka forbids in a topic's name") from error
+
+    @model_validator(mode="after")
+    def _name_that_lasts(self) -> Self:
+        if self.static_membership and "instance" not in self.model_fields_set:
+            raise ValueError(
+                "STARLINGS_STATIC_MEMBERSHIP=true needs STARLINGS_INSTANCE: a name that this"
+                " process has again after a restart, and no other has, such as its pod's"
+            )
+        if not self.leave_on_stop and not self.static_membership:
+            raise ValueError(
+                "STARLINGS_LEAVE_ON_STOP=false needs STARLINGS_STATIC_MEMBERSHIP=true: nobody"
+                " could take up what is kept"
+            )
+        return self
+
+    @property
+    def seat(self) -> Seat:
+        """What consumer groups are told of this process."""
+        return Seat(
+            session_timeout_ms=int(self.session_timeout_s * 1_000),
+            instance=self.instance if self.static_membership else None,
+            leave_on_stop=self.leave_on_stop,
+        )
 
     @property
     def topics(self) -> Topics:

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import structlog
 from aiokafka import (
     AIOKafkaConsumer,
-    ConsumerRebalanceListener,
     ConsumerRecord,
     OffsetAndMetadata,
     TopicPartition,
@@ -23,13 +22,16 @@ from aiokafka import (
 from aiokafka.errors import KafkaError
 
 from starlings.kafka.dead_letters import bury
+from starlings.kafka.misconfigured import refuse_if_misconfigured
 from starlings.kafka.readback import ends_of
+from starlings.kafka.static_member import keep_seat
 from starlings.kafka.watchdog import Stalled, Watchdog
-from starlings.messages import ErrorInfo
+from starlings.messages import ConfigError, ErrorInfo
 from starlings.service import KafkaPorts, Metric, ServiceContext, kafka_ports
 
 from .commits import starting_point
 from .directory import TopicDirectory
+from .listener import Listener
 from .outbox import Outbox
 from .partition import Counters, Partition, Surroundings
 from .settings import CoordinatorSettings
@@ -40,7 +42,6 @@ STOP_GRACE_SHARE = 0.5
 POLL_MS = 100  # also the precision of timers when nothing else happens
 BUSY_POLL_MS = 20  # some partition was not asked for, and may be ready for more any moment
 MAX_RECORDS = 2_000
-HEARTBEAT_MS = 1_000  # members learn of a rebalance by their heartbeat
 SLOW_EVERY_S = 1.0
 SLOW_READ_S = 0.25
 START_WITHIN_S = 10.0
@@ -82,27 +83,6 @@ def _show_metrics(ctx: ServiceContext[CoordinatorSettings], coordinator: Coordin
 
 def _open_runs(coordinator: Coordinator) -> int:
     return sum(len(partition.ledger.runs) for partition in list(coordinator.partitions.values()))
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Hears of rebalances as long as its consumer is the one at work.
-
-    A consumer that was given up may take its time to leave.
-    """
-
-    def __init__(self, coordinator: Coordinator, consumer: AIOKafkaConsumer) -> None:
-        self._coordinator = coordinator
-        self._consumer = consumer
-
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Pass it on."""
-        if self._coordinator.works_with(self._consumer):
-            await self._coordinator.give_up(self._consumer, list(revoked))
-
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Pass it on."""
-        if self._coordinator.works_with(self._consumer):
-            await self._coordinator.take_up(self._consumer, list(assigned))
 
 
 class Coordinator:
@@ -160,20 +140,22 @@ class Coordinator:
     async def _live(self, stop: asyncio.Event) -> Exception | None:
         """Be a member of the group until told to stop, or until the consumer fails."""
         self.last_loop_monotonic = time.monotonic()
-        session_ms = int(self._settings.session_timeout_s * 1000)
-        consumer = self._connection.consumer(
-            group_id=self._topics.coordinator_group,
-            session_timeout_ms=session_ms,
-            heartbeat_interval_ms=min(HEARTBEAT_MS, session_ms // 3),
-        )
+        group_id = self._topics.coordinator_group
+        consumer = self._connection.member(group_id, self._settings.seat)
         try:
             await asyncio.wait_for(consumer.start(), START_WITHIN_S)
             self._consumer = consumer
-            consumer.subscribe([self._topics.events], listener=_Listener(self, consumer))
+            consumer.subscribe([self._topics.events], listener=Listener(self, consumer))
             await self._loop(consumer, stop)
+        except ConfigError:
+            raise
         except (KafkaError, OSError, TimeoutError) as error:
+            if not self._joined:
+                refuse_if_misconfigured(error, topic=self._topics.events, group_id=group_id)
             return error
         finally:
+            if not stop.is_set():
+                keep_seat(consumer)
             await self._leave(consumer)
         return None
 

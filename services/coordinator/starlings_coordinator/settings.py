@@ -17,9 +17,6 @@ class CoordinatorSettings(ServiceSettings):
     carry_after_records: int = Field(default=50_000, ge=1_000)
     carry_after_s: float = Field(default=10 * 86_400.0, gt=0)
     stall_s: float = Field(default=60.0, gt=0, description="no progress: rebuild the consumer")
-    session_timeout_s: float = Field(
-        default=10.0, ge=1, le=1_800, description="silence after which the group gives us up"
-    )
     blob_patience_s: float = Field(
         default=120.0, gt=0, description="wait for the blob store before a fact is a dead letter"
     )

@@ -20,7 +20,7 @@ from starlings.kafka.codec import Received
 from starlings.kafka.dead_letters import bury
 from starlings.kafka.letters import Letters
 from starlings.kafka.letters_view import keep_letters
-from starlings.kafka.parallel import ParallelConsumer, Retry
+from starlings.kafka.parallel import ConsumerSettings, ParallelConsumer, Retry
 from starlings.llm import LlmSettings, ModelClient
 from starlings.messages import (
     AgentDefined,
@@ -122,6 +122,7 @@ class PlannerService:
             on_poison=self._reject_unread,
             default=RunRequested,
             retry=Retry(),
+            settings=ConsumerSettings(seat=ports.seat),
         )
 
     async def _handle(self, received: Received) -> None:

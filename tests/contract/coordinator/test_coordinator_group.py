@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from aiokafka import TopicPartition
 
-from starlings.messages import RunDone, StepReady
+from starlings.messages import ConfigError, RunDone, StepReady
 
 from .conftest import step, work_id
 from .faults import silenced
@@ -87,6 +87,43 @@ async def test_who_dies_is_replaced_when_its_session_is_over(open_stage):
     assert len(second.coordinator.partitions) == 1
     await asyncio.wait_for(second.ready(2), 15)
     await finish(stage, *RUNS)
+
+
+async def test_a_static_member_that_was_killed_goes_on_without_disturbing_the_others(open_stage):
+    stage = await open_stage(2)
+    seats = [{"static_membership": True, "instance": f"c{n}"} for n in (1, 2)]
+    first, second = [await stage.start(session_timeout_s=60, **seat) for seat in seats]
+    await shared(first, second)
+    await begin(stage, *RUNS)
+    kept = dict(first.coordinator.partitions)
+    lost = set(second.coordinator.partitions)
+    await second.crash()
+    third = await stage.start(session_timeout_s=60, **seats[1])
+    await third.ready(1)
+    await finish(stage, *RUNS)
+    assert set(third.coordinator.partitions) == lost
+    assert first.coordinator.partitions == kept
+
+
+async def test_of_two_with_one_instance_id_the_earlier_ends(stage):
+    seat = {"static_membership": True, "instance": "same"}
+    first = await (await stage.start(**seat)).ready(1)
+    second = await stage.start(**seat)
+    with pytest.raises(ConfigError, match="STARLINGS_INSTANCE=same: two processes use one"):
+        await asyncio.wait_for(first.life, 20)
+    await first.publisher.stop()
+    await second.ready(1)
+    await begin(stage, "r1")
+    await finish(stage, "r1")
+
+
+async def test_a_session_timeout_that_the_broker_refuses_is_a_wrong_setting(stage):
+    actor = await stage.actor()
+    short = {"session_timeout_s": 0.3}  # this broker takes a second, others six
+    actor.coordinator._settings = actor.coordinator._settings.model_copy(update=short)
+    with pytest.raises(ConfigError, match="STARLINGS_SESSION_TIMEOUT_S lies outside"):
+        await asyncio.wait_for(actor.coordinator.run(actor.stop), 20)
+    await actor.publisher.stop()
 
 
 async def test_a_spare_coordinator_is_ready_too(stage):

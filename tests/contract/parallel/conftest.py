@@ -104,7 +104,7 @@ class Bench:
     def member(self, work: Work = nothing, **options: Any) -> Member:
         """Start a member of the group; `work` gets each record's number."""
         grace_s = options.pop("grace_s", 5.0)
-        settings = ConsumerSettings(**{"session_timeout_ms": 6_000, **options.pop("settings", {})})
+        settings = ConsumerSettings(**options.pop("settings", {}))
         member = Member(work)
         member.consumer = ParallelConsumer(
             self.connection,

@@ -12,7 +12,7 @@ from typing import TextIO
 from starlings.blobs import BlobStore
 from starlings.kafka.codec import Codec
 from starlings.kafka.connection import Connection, KafkaSettings
-from starlings.kafka.parallel import ConsumerSettings, ParallelConsumer
+from starlings.kafka.parallel import ParallelConsumer
 from starlings.messages import CancelRequested
 
 
@@ -39,7 +39,6 @@ async def main(log: TextIO) -> None:
             on_undecodable=bury,
             on_poison=bury,
             default=CancelRequested,
-            settings=ConsumerSettings(session_timeout_ms=6_000),
         )
         await consumer.run(asyncio.Event(), 1)
 

@@ -29,7 +29,7 @@ async def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(
     gate, skipped = asyncio.Event(), [("ce_type", b"starlings.unheard_of.v1")]
     try:
         await bench.put(*range(3_000))
-        member = bench.member(work, concurrency=5, settings={"session_timeout_ms": 6_000})
+        member = bench.member(work, concurrency=5)
         await member.ended_count(500)
         own_broker.kill()
         await asyncio.to_thread(own_broker.start)

@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaTimeoutError
 from support.waiting import wait_until
 
 from starlings.kafka.offsets import Done
-from starlings.kafka.parallel import Cancellation, Refused, Retry, cancellation
+from starlings.kafka.parallel import Cancellation, Refused, Retry, Seat, cancellation
 from starlings.messages import ConfigError, Origin, UndecodableMessage
 
 pytestmark = pytest.mark.kafka
@@ -183,7 +183,7 @@ async def test_a_cancelled_error_that_nobody_sent_is_a_failure_like_any_other(op
 
 async def test_joining_with_a_setting_that_the_broker_refuses_ends_with_its_name(open_bench):
     bench = await open_bench()
-    member = bench.member(settings={"session_timeout_ms": 100})
-    with pytest.raises(ConfigError, match="session_timeout_ms"):
+    member = bench.member(settings={"seat": Seat(session_timeout_ms=100)})
+    with pytest.raises(ConfigError, match="STARLINGS_SESSION_TIMEOUT_S"):
         await asyncio.wait_for(member.life, 20)
     member.life = None

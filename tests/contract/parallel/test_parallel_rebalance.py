@@ -8,7 +8,7 @@ import pytest
 from support.waiting import wait_until
 
 from starlings.kafka.offsets import Done
-from starlings.kafka.parallel import Cancellation, cancellation
+from starlings.kafka.parallel import Cancellation, Seat, cancellation
 
 pytestmark = pytest.mark.kafka
 
@@ -72,7 +72,7 @@ async def test_what_finished_before_a_rebalance_is_not_run_by_the_next_owner(ope
 
 async def test_a_member_that_leaves_hands_over_at_once(open_bench):
     bench = await open_bench(2)
-    first = bench.member(settings={"session_timeout_ms": 30_000})
+    first = bench.member(settings={"seat": Seat(session_timeout_ms=30_000)})
     await bench.ready(first, 2)
     second = bench.member()
     await bench.ready(second, 1)
