@@ -17,6 +17,7 @@ from starlings.choreography.context import resolve
 from starlings.messages import (
     CompensationDone,
     CompensationReady,
+    ErrorInfo,
     StepFailed,
     StepOutcome,
     StepReady,
@@ -28,6 +29,8 @@ from .context import StepContext, compensation_context
 from .model_port import Spent
 from .toolplan import run_named_tool
 from .values import Result
+
+ENDS_WITHIN_S = 30.0
 
 
 async def execute_compensation(
@@ -72,6 +75,48 @@ async def execute_compensation(
         instance=instance,
         duration_s=max(clock() - began, 0.0),
     )
+
+
+def not_undone(
+    ready: CompensationReady,
+    error: ErrorInfo,
+    *,
+    outcome: StepOutcome = StepOutcome.ERROR,
+    instance: str = "",
+) -> CompensationDone:
+    """Say that a try ended without its compensation having been run to its end."""
+    return CompensationDone(
+        run_id=ready.run_id,
+        step_id=ready.step_id,
+        attempt=ready.attempt,
+        number=ready.number,
+        agent=ready.agent,
+        outcome=outcome,
+        error=error,
+        instance=instance,
+    )
+
+
+def stopped(ready: CompensationReady, why: str, *, instance: str = "") -> CompensationDone:
+    """Say that a try was stopped."""
+    error = ErrorInfo(code="cancelled", message=why, retryable=True)
+    return not_undone(ready, error, outcome=StepOutcome.CANCELLED, instance=instance)
+
+
+def still_running(ready: CompensationReady, *, instance: str = "") -> CompensationDone:
+    """Say that an attempt cannot be undone yet, since it does not heed that it shall stop."""
+    error = ErrorInfo(
+        code="still_running",
+        message=f"attempt {ready.attempt} of step {ready.step_id!r} was told to stop and is still "
+        "at work, so undoing it has to wait; let the step end when it is cancelled",
+        retryable=True,
+    )
+    return not_undone(ready, error, instance=instance)
+
+
+def patience_s(ready: CompensationReady) -> float:
+    """Say how long a compensation waits for the attempt that it undoes to end."""
+    return min(limit_of(ready.timeouts) or ENDS_WITHIN_S, ENDS_WITHIN_S)
 
 
 async def _undo(agent: Agent, ready: CompensationReady, ctx: StepContext, spent: Spent) -> Result:

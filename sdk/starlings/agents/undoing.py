@@ -12,7 +12,7 @@ Both come by the same topic under the same key, so they meet on one instance, wh
   covers all its attempts for as long as that topic keeps it.
 - **No compensation while its attempt is at work.** The attempt is told to stop, and its end waited
   for: what it does afterwards would not be undone. Where it does not heed that within
-  `ENDS_WITHIN_S`, the try fails, to be made again later.
+  half a minute, the try fails, to be made again later.
 """
 
 from __future__ import annotations
@@ -26,19 +26,15 @@ from starlings.kafka.parallel import Cancellation, ParallelConsumer, cancellatio
 from starlings.messages import (
     CompensationDone,
     CompensationReady,
-    ErrorInfo,
     Origin,
-    StepOutcome,
     StepReady,
     undo_id,
 )
 
 from .agent import Agent
-from .attempt import limit_of
-from .compensate import execute_compensation
+from .compensate import execute_compensation, patience_s, still_running, stopped
 
 REMEMBERED = 100_000
-ENDS_WITHIN_S = 30.0
 
 Attempt = tuple[str, str, int]
 
@@ -80,7 +76,7 @@ class Undoing:
         self._remember(_attempt(ready))
         try:
             if not await self._forward_has_ended(ready):
-                return self.ended(ready, StepOutcome.ERROR, _still_running(ready))
+                return still_running(ready, instance=self._instance)
             return await execute_compensation(self._agent, ready, instance=self._instance)
         except asyncio.CancelledError:
             if cancellation() is not Cancellation.REQUESTED:
@@ -89,24 +85,7 @@ class Undoing:
 
     def stopped(self, ready: CompensationReady, why: str) -> CompensationDone:
         """Say that a try was stopped."""
-        return self.ended(
-            ready, StepOutcome.CANCELLED, ErrorInfo(code="cancelled", message=why, retryable=True)
-        )
-
-    def ended(
-        self, ready: CompensationReady, outcome: StepOutcome, error: ErrorInfo
-    ) -> CompensationDone:
-        """Say that a try ended without its compensation having been run to its end."""
-        return CompensationDone(
-            run_id=ready.run_id,
-            step_id=ready.step_id,
-            attempt=ready.attempt,
-            number=ready.number,
-            agent=self._agent.name,
-            outcome=outcome,
-            error=error,
-            instance=self._instance,
-        )
+        return stopped(ready, why, instance=self._instance)
 
     def _remember(self, attempt: Attempt) -> None:
         self._seen[attempt] = None
@@ -120,9 +99,8 @@ class Undoing:
             return True
         origin, ended = at_work
         self._consumer.cancel(origin)
-        limit_s = min(limit_of(ready.timeouts) or ENDS_WITHIN_S, ENDS_WITHIN_S)
         try:
-            async with asyncio.timeout(limit_s):
+            async with asyncio.timeout(patience_s(ready)):
                 await ended.wait()
         except TimeoutError:
             return False
@@ -131,12 +109,3 @@ class Undoing:
 
 def _attempt(work: StepReady | CompensationReady) -> Attempt:
     return work.run_id, work.step_id, work.attempt
-
-
-def _still_running(ready: CompensationReady) -> ErrorInfo:
-    return ErrorInfo(
-        code="still_running",
-        message=f"attempt {ready.attempt} of step {ready.step_id!r} was told to stop and is still "
-        "at work, so undoing it has to wait; let the step end when it is cancelled",
-        retryable=True,
-    )

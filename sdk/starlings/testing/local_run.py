@@ -15,6 +15,13 @@ from collections.abc import Callable, Collection, Generator, Mapping
 from typing import Any
 
 from starlings.agents import Agent
+from starlings.agents.compensate import (
+    execute_compensation,
+    not_undone,
+    patience_s,
+    still_running,
+    stopped,
+)
 from starlings.agents.execute import ModelPort, execute
 from starlings.choreography import (
     Change,
@@ -24,11 +31,13 @@ from starlings.choreography import (
     Run,
     Timer,
     begin,
+    confirmation_for,
     fold,
     message_for,
     parse_plan,
 )
 from starlings.messages import (
+    CompensationReady,
     ErrorInfo,
     Message,
     Plan,
@@ -39,8 +48,6 @@ from starlings.messages import (
     StepOutcome,
     StepProgress,
     StepReady,
-    StepScheduled,
-    StepSkipped,
     StepStarted,
     TimerFired,
 )
@@ -94,6 +101,7 @@ class LocalRun:
         self._skipped_ms = 0
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
         self._working: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._undoing: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._timers: dict[Timer, asyncio.TimerHandle | None] = {}
 
     def __await__(self) -> Generator[Any, None, RunDone]:
@@ -129,9 +137,13 @@ class LocalRun:
         return int(time.time() * 1000) + self._skipped_ms
 
     async def _next(self, run: Run) -> Message:
-        if self._skip_waits and self._inbox.empty() and not self._working and run.timers:
+        if self._skip_waits and self._inbox.empty() and self._is_idle and run.timers:
             return self._jump(run)
         return await self._inbox.get()
+
+    @property
+    def _is_idle(self) -> bool:
+        return not self._working and not self._undoing
 
     def _jump(self, run: Run) -> TimerFired:
         """Let the clock jump to the next timer."""
@@ -153,27 +165,48 @@ class LocalRun:
                 )
 
     def _carry_out(self, run: Run, decision: Decision) -> None:
-        message = message_for(run, decision)
-        if isinstance(message, StepReady):
-            task = asyncio.create_task(self._work(message))
-            self._working[message.step_id, message.attempt] = task
-            self._inbox.put_nowait(
-                StepScheduled(
-                    run_id=message.run_id,
-                    step_id=message.step_id,
-                    attempt=message.attempt,
-                    agent=message.agent,
-                )
-            )
-        elif isinstance(message, StepSkipped | RunDone):
-            self._inbox.put_nowait(message)
-        elif decision.kind is DecisionKind.STOP:
+        if decision.kind is DecisionKind.STOP:
             self._stop(decision)
+            return
+        message = message_for(run, decision)
+        if decision.kind is DecisionKind.RELEASE and isinstance(message, StepReady):
+            working = asyncio.create_task(self._work(message))
+            self._working[message.step_id, message.attempt] = working
+        elif decision.kind is DecisionKind.UNDO and isinstance(message, CompensationReady):
+            undoing = asyncio.create_task(self._undo(message))
+            self._undoing[message.step_id, message.attempt] = undoing
+        confirmation = confirmation_for(run, decision)
+        self._inbox.put_nowait(confirmation.message if confirmation else message)
 
     def _stop(self, decision: Decision) -> None:
-        for attempt, task in self._working.items():
+        at_work = self._undoing if decision.number else self._working
+        for attempt, task in at_work.items():
             if decision.step_id is None or attempt == (decision.step_id, decision.attempt):
                 task.cancel()
+
+    async def _undo(self, ready: CompensationReady) -> None:
+        agent = self._agents.get(ready.agent)
+        try:
+            if agent is None:  # a step may record whatever it likes
+                done = not_undone(ready, _unknown(ready), instance=INSTANCE)
+            elif await self._has_ended(ready):
+                done = await execute_compensation(agent, ready, instance=INSTANCE)
+            else:
+                done = still_running(ready, instance=INSTANCE)
+        except asyncio.CancelledError:
+            done = stopped(ready, "stopped while it ran", instance=INSTANCE)
+        if self._undoing.get((ready.step_id, ready.attempt)) is asyncio.current_task():
+            self._undoing.pop((ready.step_id, ready.attempt))
+        self._inbox.put_nowait(done)
+
+    async def _has_ended(self, ready: CompensationReady) -> bool:
+        """Wait for the attempt that is undone, where it is still at work."""
+        working = self._working.get((ready.step_id, ready.attempt))
+        if working is None:
+            return True
+        working.cancel()
+        ended, _ = await asyncio.wait({working}, timeout=patience_s(ready))
+        return bool(ended)
 
     async def _work(self, ready: StepReady) -> None:
         loop = asyncio.get_running_loop()
@@ -217,7 +250,7 @@ class LocalRun:
         for handle in self._timers.values():
             if handle is not None:
                 handle.cancel()
-        left = list(self._working.values())
+        left = [*self._working.values(), *self._undoing.values()]
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
@@ -247,3 +280,8 @@ def _cancelled(ready: StepReady) -> StepDone:
         error=ErrorInfo(code="cancelled", message="stopped while it ran"),
         instance=INSTANCE,
     )
+
+
+def _unknown(ready: CompensationReady) -> ErrorInfo:
+    message = f"there is no agent {ready.agent!r}, which the compensation names"
+    return ErrorInfo(code="unknown_agent", message=message)

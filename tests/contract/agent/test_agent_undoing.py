@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from starlings import Agent, StepContext
-from starlings.agents import undoing
+from starlings.agents import compensate
 from starlings.messages import StepOutcome, Timeouts
 
 pytestmark = pytest.mark.kafka
@@ -123,7 +123,7 @@ async def test_an_attempt_at_work_is_stopped_before_it_is_undone(stage, booker):
 async def test_an_attempt_that_does_not_heed_its_stop_is_not_undone_while_it_runs(
     stage, booker, monkeypatch
 ):
-    monkeypatch.setattr(undoing, "ENDS_WITHIN_S", 0.1)
+    monkeypatch.setattr(compensate, "ENDS_WITHIN_S", 0.1)
     await stage.start()
     booker.stubborn = True
     booker.may_end.clear()
