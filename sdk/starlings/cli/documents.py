@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from starlings.choreography import StepState
+from starlings.choreography import Run, StepState
 from starlings.client import RunSummary, RunView
 from starlings.kafka.codec import Received
 from starlings.messages import AgentAlive, AgentDefined, RunDone
@@ -45,9 +45,23 @@ def step_document(view: RunView, step: StepState) -> dict[str, Any]:
         "summary": step.summary,
         "output": step.output,
         "error": step.error.model_dump(mode="json") if step.error else None,
+        "undone": _undone(view.run, step) if view.run else [],
         "instance": trace.instance if trace else "",
         "duration_s": trace.duration_s if trace else None,
     }
+
+
+def _undone(run: Run, step: StepState) -> list[dict[str, Any]]:
+    undos = (run.undos[step.spec.id, attempt] for attempt in step.undos)
+    return [
+        {
+            "attempt": undo.attempt,
+            "state": undo.phase.value,
+            "tries": undo.number,
+            "error": undo.error.model_dump(mode="json") if undo.error else None,
+        }
+        for undo in undos
+    ]
 
 
 def end_of(done: RunDone) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -18,14 +18,21 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from starlings.choreography import Phase, Run, StepState
+from starlings.choreography import Phase, Run, StepState, Undo
 from starlings.choreography.context import as_text
 from starlings.client import RunView
 from starlings.kafka.codec import Received
-from starlings.messages import RunDone, RunOutcome
+from starlings.messages import (
+    CompensationAbandoned,
+    CompensationDone,
+    Message,
+    RunDone,
+    RunOutcome,
+)
 
 from .printing import clean, printable, say
 from .times import duration_text
+from .undoing import TOLD, UNDO_MARKS, not_undone, undo_line, undo_of, undo_text
 
 MARKS: dict[Phase, tuple[str, str]] = {
     Phase.WAITING: ("·", "dim"),
@@ -33,13 +40,19 @@ MARKS: dict[Phase, tuple[str, str]] = {
     Phase.RELEASED: ("○", "yellow"),
     Phase.RUNNING: ("◐", "yellow"),
     Phase.BACKOFF: ("↻", "yellow"),
+    Phase.ASKING: ("?", "yellow"),
     Phase.DONE: ("✓", "green"),
     Phase.FAILED: ("✗", "red"),
     Phase.SKIPPED: ("»", "dim"),
     Phase.CANCELLED: ("■", "magenta"),
 }
 AT_WORK = (Phase.RELEASED, Phase.RUNNING, Phase.BACKOFF)
-OUTCOME_STYLES = {"completed": "green", "partial": "yellow", "cancelled": "magenta"}
+OUTCOME_STYLES = {
+    "completed": "green",
+    "partial": "yellow",
+    "cancelled": "magenta",
+    "compensated": "magenta",
+}
 SHOWN_STEPS = 40
 RESULT_LIMIT = 20_000
 REDRAW_EVERY_S = 0.25
@@ -126,12 +139,14 @@ def _counts(order: list[StepState]) -> Text:
 
 
 def _step_cells(view: RunView, step: StepState) -> tuple[Text, ...]:
-    mark, style = MARKS[step.phase]
+    undo = undo_of(view.run, step) if view.run else None
+    undone = undo is not None and step.phase is not Phase.FAILED
+    mark, style = UNDO_MARKS[undo.phase] if undo and undone else MARKS[step.phase]
     return (
         Text(f"  {mark}", style=style),
         Text(step.spec.id, style="bold"),
         Text(step.spec.agent, style="cyan"),
-        Text(_told(view, step), style="red" if step.phase is Phase.FAILED else ""),
+        Text(_told(view, step, undo), style="red" if style == "red" else ""),
         Text(_took(view, step), style="dim"),
     )
 
@@ -147,7 +162,10 @@ def _took(view: RunView, step: StepState) -> str:
     return duration_text(trace.duration_s) if trace.duration_s is not None else ""
 
 
-def _told(view: RunView, step: StepState) -> str:
+def _told(view: RunView, step: StepState, undo: Undo | None) -> str:
+    if undo is not None and view.run is not None:
+        failed = f"{clean(step.error.message)}; " if step.error else ""
+        return failed + undo_text(view.run, undo)
     if step.phase is Phase.DONE:
         return clean(step.summary)
     if step.error is not None:
@@ -180,6 +198,8 @@ def result_lines(console: Console, done: RunDone) -> None:
         say(console, Text(clean(done.error.message, 1000), style="red"), head="  ")
     if done.text:
         say(console, Text(clean(done.text, 2000)), head="  ")
+    for left in not_undone(done):
+        say(console, Text(left, style="red"), head="  ")
     if done.outcome is RunOutcome.COMPLETED:
         say(console, Text(shown_value(done.output), style="bold"), head="  final: ")
 
@@ -249,7 +269,7 @@ async def _tick(redraw: Callable[[], None]) -> None:
 
 
 async def _tell_in_lines(console: Console, run: Told, view: RunView, *, with_plan: bool) -> None:
-    phases: dict[str, Phase] = {}
+    said: dict[object, object] = {}
     async with contextlib.aclosing(run.records()) as records:
         async for received in records:
             begun = view.run is not None
@@ -259,8 +279,21 @@ async def _tell_in_lines(console: Console, run: Told, view: RunView, *, with_pla
             if not begun and view.run.order and with_plan:
                 console.print(plan_tree(view.run))
                 console.print()
-            step_id = getattr(received.message, "step_id", None)
-            step = view.run.steps.get(step_id) if step_id else None
-            if step is not None and phases.get(step.spec.id) is not step.phase:
-                phases[step.spec.id] = step.phase
-                console.print(step_line(view, step), soft_wrap=True)
+            for line in _changes(view, view.run, received.message, said):
+                console.print(line, soft_wrap=True)
+
+
+def _changes(view: RunView, run: Run, fact: Message, said: dict[object, object]) -> Iterator[Text]:
+    """Tell what a fact has changed about its step, or about the undoing of it."""
+    step = run.steps.get(getattr(fact, "step_id", None) or "")
+    if step is None:
+        return
+    undo = run.undos.get((step.spec.id, getattr(fact, "attempt", None) or 0))
+    if isinstance(fact, CompensationDone | CompensationAbandoned) and undo is not None:
+        stands = undo.phase, undo.number
+        if undo.phase in TOLD and said.get((step.spec.id, undo.attempt)) != stands:
+            said[step.spec.id, undo.attempt] = stands
+            yield undo_line(run, step, undo)
+    elif said.get(step.spec.id) is not step.phase:
+        said[step.spec.id] = step.phase
+        yield step_line(view, step)

@@ -154,5 +154,9 @@ def test_exit_codes_follow_the_outcome():
 
     expected = {"completed": 0, "partial": 1, "failed": 1, "rejected": 3, "cancelled": 4}
     assert {name: exit_of(done(name)) for name in expected} == expected
+    undone = {"compensated": 1, "compensation_failed": 6}
+    assert {name: exit_of(done(name)) for name in undone} == undone
     assert exit_of(done("failed", "deadline_exceeded")) == 5
+    assert exit_of(done("compensated", "deadline_exceeded")) == 5
+    assert exit_of(done("compensation_failed", "deadline_exceeded")) == 6
     assert exit_of(None) == 5
