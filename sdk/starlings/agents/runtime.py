@@ -89,7 +89,6 @@ class AgentRuntime:
             settings=ConsumerSettings(seat=ports.seat),
         )
         self._undoing = Undoing(agent, self.consumer, instance=instance)
-        self.buried = 0
 
     def not_ready(self) -> str | None:
         """Say why this instance takes no steps yet; None where it does."""
@@ -218,7 +217,6 @@ class AgentRuntime:
         )
 
     async def _bury(self, record: ConsumerRecord, error: Exception) -> None:
-        self.buried += 1
         await bury(
             self._ports.publisher,
             record,

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from typing import TypedDict
 
 from pydantic import Field
 
 from starlings.kafka.admin import ensure_topics
 from starlings.kafka.connection import Connection, KafkaSettings
+from starlings.kafka.parallel import ParallelConsumer
 from starlings.llm import LlmSettings, ModelClient
+from starlings.messages import HOP_LIMIT
 from starlings.service import (
     KafkaPorts,
     Metric,
@@ -22,6 +25,7 @@ from starlings.service import (
 )
 
 from .agent import Agent
+from .listening import EventRuntime
 from .runtime import AgentRuntime
 
 
@@ -34,6 +38,17 @@ class AgentSettings(ServiceSettings):
     ensure_topics: bool = Field(
         default=False, description="true: create the agent's topics where they are missing"
     )
+    event_hop_limit: int = Field(
+        default=HOP_LIMIT,
+        ge=1,
+        le=100_000,
+        description="an event that so many reactions lie before is not reacted to any more",
+    )
+
+
+class _Given(TypedDict):
+    instance: str
+    concurrency: int | None
 
 
 def run_agents(agents: Sequence[Agent], settings: type[AgentSettings] = AgentSettings) -> int:
@@ -49,15 +64,15 @@ def run_agents(agents: Sequence[Agent], settings: type[AgentSettings] = AgentSet
 async def serve(ctx: ServiceContext[AgentSettings], agents: Sequence[Agent], *, name: str) -> None:
     """Connect, and run each agent in its own consumer group until told to stop."""
     topics = ctx.settings.topics
-    own = [spec for a in agents for spec in topics.agent_specs(a.name)]
+    definitions = [agent.definition() for agent in agents]
+    own = topics.specs_of(definitions)
     if ctx.settings.ensure_topics:
         connection = Connection(load_settings(KafkaSettings), client_id=f"starlings-{name}")
         await connection.connect()
         await ensure_topics(connection, own)
     needed = [*topics.core_specs(partitions=ctx.settings.partitions), *own]
     async with AsyncExitStack() as stack:
-        names = [agent.name for agent in agents]
-        ports = await stack.enter_async_context(kafka_ports(ctx, name, needed, agents=names))
+        ports = await stack.enter_async_context(kafka_ports(ctx, name, needed, agents=definitions))
         models = await _models(agents, stack)
         await _run(ctx, agents, ports, models)
 
@@ -79,16 +94,7 @@ async def _run(
     ports: KafkaPorts,
     models: Mapping[str, ModelClient | None],
 ) -> None:
-    runtimes = [
-        AgentRuntime(
-            agent,
-            ports,
-            instance=ctx.instance,
-            model=models[agent.name],
-            concurrency=ctx.settings.concurrency,
-        )
-        for agent in agents
-    ]
+    runtimes = [r for agent in agents for r in _runtimes(ctx, agent, ports, models[agent.name])]
     ctx.health.ready_when(
         lambda: next((why for r in runtimes if (why := r.not_ready()) is not None), None)
     )
@@ -99,11 +105,36 @@ async def _run(
             group.create_task(runtime.run(ctx.stop, ctx.settings.grace_s))
 
 
-def _show(ctx: ServiceContext[AgentSettings], runtime: AgentRuntime) -> None:
-    consumer, agent = runtime.consumer, runtime.agent.name
-    ctx.heartbeat.follow(agent, lambda: consumer.last_loop_monotonic)
+def _runtimes(
+    ctx: ServiceContext[AgentSettings], agent: Agent, ports: KafkaPorts, model: ModelClient | None
+) -> list[AgentRuntime | EventRuntime]:
+    """One for the steps of an agent, one for the events that it listens to."""
+    given: _Given = {"instance": ctx.instance, "concurrency": ctx.settings.concurrency}
+    runtimes: list[AgentRuntime | EventRuntime] = []
+    if agent.takes_steps:
+        runtimes.append(AgentRuntime(agent, ports, model=model, **given))
+    if agent.reactions:
+        hops, alone = ctx.settings.event_hop_limit, not agent.takes_steps
+        runtimes.append(EventRuntime(agent, ports, hop_limit=hops, registers=alone, **given))
+    return runtimes
+
+
+def _show(ctx: ServiceContext[AgentSettings], runtime: AgentRuntime | EventRuntime) -> None:
+    agent = runtime.agent.name
+    if isinstance(runtime, AgentRuntime):
+        _show_consumer(ctx, agent, runtime.consumer)
+        return
+    for event_type, consumer in runtime.consumers.items():
+        _show_consumer(ctx, f"{agent}.on.{event_type}", consumer)
+
+
+def _show_consumer(
+    ctx: ServiceContext[AgentSettings], name: str, consumer: ParallelConsumer
+) -> None:
+    counters = consumer.counters
+    ctx.heartbeat.follow(name, lambda: consumer.last_loop_monotonic)
     pull = ctx.metrics.pull
-    pull(Metric.MESSAGES_HANDLED, lambda: consumer.counters.handled, agent=agent)
-    pull(Metric.REPEATS_DROPPED, lambda: consumer.counters.repeats, agent=agent)
-    pull(Metric.RUNNING, lambda: consumer.running, agent=agent)
-    pull(Metric.DEAD_LETTERS, lambda: runtime.buried, agent=agent)
+    pull(Metric.MESSAGES_HANDLED, lambda: counters.handled, agent=name)
+    pull(Metric.REPEATS_DROPPED, lambda: counters.repeats, agent=name)
+    pull(Metric.RUNNING, lambda: consumer.running, agent=name)
+    pull(Metric.DEAD_LETTERS, lambda: counters.poisoned + counters.undecodable, agent=name)

@@ -181,8 +181,11 @@ async def _agents(kafka: Connection, topics: Topics, registry: Registry) -> Asyn
             remedy = "" if rest else "plans cannot use it: start it, if it shall be there"
             yield Finding(f"agent {name}", verdict, said + rest, remedy)
             continue
-        found = await _group(kafka, f"agent {name}", topics.agent_group(name), topics.steps(name))
-        yield Finding(found.what, found.verdict, f"{alive} alive, {found.said}", found.remedy)
+        work = [(topics.agent_group(name), topics.steps(name))] if definition.takes_steps else []
+        work += [(topics.event_group(name, e), topics.facts(e)) for e in definition.listens]
+        for group, topic in work:
+            found = await _group(kafka, f"agent {name}", group, topic)
+            yield Finding(found.what, found.verdict, f"{alive} alive, {found.said}", found.remedy)
 
 
 async def _group(

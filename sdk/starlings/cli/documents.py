@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from starlings.choreography import Run, StepState
+from starlings.choreography import ChainEvent, Run, StepState
 from starlings.client import RunSummary, RunView
 from starlings.kafka.codec import Received
 from starlings.messages import AgentAlive, AgentDefined, RunDone
@@ -26,6 +26,8 @@ def run_document(view: RunView) -> dict[str, Any]:
         "model": view.plan.model if view.plan else None,
         "steps": [step_document(view, step) for step in run.order] if run else [],
     }
+    if view.chain.events:
+        document["events"] = [event_document(event) for _, event in view.chain.walk()]
     if done is not None:
         document |= end_of(done)
     if first is not None and last is not None:
@@ -62,6 +64,17 @@ def _undone(run: Run, step: StepState) -> list[dict[str, Any]]:
         }
         for undo in undos
     ]
+
+
+def event_document(event: ChainEvent) -> dict[str, Any]:
+    """One event of a chain, and the reactions to it."""
+    return {
+        "id": event.id,
+        "type": event.type,
+        "causation_id": event.causation_id,
+        "summary": event.summary,
+        "reactions": [handled.model_dump(mode="json") for handled in event.reactions.values()],
+    }
 
 
 def end_of(done: RunDone) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from starlings.client import RunView
 
+from .chain_tree import chain_tree
 from .printing import clean, say
 from .story import OUTCOME_STYLES, plan_tree, result_lines, step_table
 from .times import duration_text, moment_text
@@ -22,6 +23,9 @@ def print_run(console: Console, view: RunView) -> None:
         console.print(plan_tree(view.run))
         console.print()
         console.print(step_table(view))
+    if view.chain.events:
+        console.print()
+        console.print(chain_tree(view.chain))
     if view.done is not None:
         console.print()
         result_lines(console, view.done)

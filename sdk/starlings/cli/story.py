@@ -25,11 +25,13 @@ from starlings.kafka.codec import Received
 from starlings.messages import (
     CompensationAbandoned,
     CompensationDone,
+    EventHandled,
     Message,
     RunDone,
     RunOutcome,
 )
 
+from .chain_tree import chain_tree, reaction_line
 from .printing import clean, printable, say
 from .times import duration_text
 from .undoing import TOLD, UNDO_MARKS, not_undone, undo_line, undo_of, undo_text
@@ -238,7 +240,7 @@ async def _tell_live(console: Console, run: Told, view: RunView, *, with_plan: b
         nonlocal drawn
         drawn = time.monotonic()
         room = max(min(SHOWN_STEPS, console.height - ROOM_BESIDE_STEPS), 3)
-        live.update(step_table(view, room) if view.run else _planning(view), refresh=True)
+        live.update(_drawn(view, room), refresh=True)
 
     live = Live(_planning(view), console=console, auto_refresh=False, transient=False)
     with live:
@@ -255,7 +257,16 @@ async def _tell_live(console: Console, run: Told, view: RunView, *, with_plan: b
                         redraw()
         finally:
             ticker.cancel()
-        live.update(step_table(view), refresh=True)
+        live.update(_drawn(view, SHOWN_STEPS), refresh=True)
+
+
+def _drawn(view: RunView, room: int) -> RenderableType:
+    parts: list[RenderableType] = []
+    if view.run is not None:
+        parts.append(step_table(view, room))
+    if view.chain.events:
+        parts.append(chain_tree(view.chain, room))
+    return Group(*parts) if parts else _planning(view)
 
 
 def _planning(view: RunView) -> Text:
@@ -273,7 +284,9 @@ async def _tell_in_lines(console: Console, run: Told, view: RunView, *, with_pla
     async with contextlib.aclosing(run.records()) as records:
         async for received in records:
             begun = view.run is not None
-            view.add(received)
+            changed = view.add(received)
+            if changed and isinstance(received.message, EventHandled):
+                console.print(reaction_line(received.message), soft_wrap=True)
             if view.run is None:
                 continue
             if not begun and view.run.order and with_plan:

@@ -74,7 +74,7 @@ async def whole_system(
     connection = Connection(load_settings(KafkaSettings), client_id="starlings-system")
     await connection.connect()
     specs = topics.core_specs(partitions=settings.partitions)
-    specs += [spec for program in agents for spec in topics.agent_specs(program.agent.name)]
+    specs += topics.specs_of(program.agent.definition() for program in agents)
     await ensure_topics(connection, specs)
     services = [
         Service.module(COORDINATOR, "starlings_coordinator"),

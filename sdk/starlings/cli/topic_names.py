@@ -12,7 +12,7 @@ from starlings.agents.registry_view import registry_view
 from starlings.blobs import BlobStore
 from starlings.kafka.codec import Codec
 from starlings.kafka.connection import Connection
-from starlings.messages import Topics, TopicSpec
+from starlings.messages import AgentDefined, Topics, TopicSpec
 from starlings.messages.topics import AGENT_PARTITIONS
 from starlings.service import ServiceSettings, load_settings
 
@@ -48,7 +48,11 @@ class TopicEntry:
 
 
 async def wanted_topics(
-    names: Sequence[str], *, builtin: bool = False, partitions: int | None = None
+    names: Sequence[str],
+    *,
+    events: Sequence[str] = (),
+    builtin: bool = False,
+    partitions: int | None = None,
 ) -> Wanted:
     """Collect the topics of the core, of agents in the registry, and of those that are named.
 
@@ -58,25 +62,28 @@ async def wanted_topics(
     settings = load_settings(ServiceSettings)
     kafka = connection()
     await kafka.connect(patience_s())
-    agents = {*names, *await _registered(kafka, settings)}
+    agents = await _registered(kafka, settings)
     if builtin:
         from starlings.agents.loading import builtin_agents  # noqa: PLC0415 - slow to load
 
-        agents |= {agent.name for agent in builtin_agents()}
+        agents += [agent.definition() for agent in builtin_agents()]
+    agents += [AgentDefined(agent=name) for name in names]
     topics = settings.topics
     specs = topics.core_specs(partitions=partitions or settings.partitions)
     each = partitions or AGENT_PARTITIONS
-    specs += [s for agent in sorted(agents) for s in topics.agent_specs(agent, partitions=each)]
+    own = topics.specs_of(agents, partitions=each)
+    own += [s for event in events for s in topics.event_specs(event, partitions=each)]
+    specs += sorted({spec.name: spec for spec in own}.values(), key=lambda spec: spec.name)
     return Wanted(kafka, topics, specs)
 
 
-async def _registered(kafka: Connection, settings: ServiceSettings) -> set[str]:
+async def _registered(kafka: Connection, settings: ServiceSettings) -> list[AgentDefined]:
     topics = settings.topics
     if topics.agents not in await kafka.topic_names():
-        return set()
+        return []
     codec = Codec(source="starlings/cli", blobs=BlobStore(settings.blobs_url))
     async with registry_view(kafka, codec, topics) as registry:
-        return set(registry.agents)
+        return list(registry.agents.values())
 
 
 async def list_topics(wanted: Wanted) -> list[TopicEntry]:
@@ -101,5 +108,8 @@ async def list_topics(wanted: Wanted) -> list[TopicEntry]:
 
 
 def _work(topics: Topics, name: str) -> str:
+    event_type = topics.event_type_of(name)
+    if event_type:
+        return f"domain events of the type {event_type}, which no registered agent listens to"
     agent = topics.agent_of(name)
     return f"work for the agent {agent}, which is not registered" if agent else ""

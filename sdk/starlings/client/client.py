@@ -12,16 +12,21 @@ from typing import Any, Self
 
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
+from pydantic import BaseModel
 
+from starlings.agents.event import new_event
+from starlings.agents.react import summary_of
 from starlings.agents.registry import Registry
 from starlings.agents.registry_view import registry_view
 from starlings.blobs import BlobStore
 from starlings.kafka.codec import Codec, Received
 from starlings.kafka.connection import Connection, KafkaSettings
+from starlings.kafka.domain_events import DomainEventCodec
 from starlings.kafka.follow import Follower
 from starlings.kafka.publisher import Publisher
 from starlings.messages import (
     CancelRequested,
+    ConfigError,
     FailurePolicy,
     Message,
     Plan,
@@ -206,6 +211,38 @@ class Client:
             subject=fact.run_id,
             traceparent=new_traceparent(),
         )
+
+    async def emit(
+        self,
+        event: BaseModel | str,
+        payload: Any = None,
+        *,
+        correlation_id: str | None = None,
+        event_id: str | None = None,
+    ) -> RunHandle:
+        """Emit a domain event, as a model or as a type with its payload; return its run.
+
+        Without a correlation id the event begins a run of its own. The same `event_id` again is
+        the same event: agents that have reacted to it lately drop it.
+
+        Raises:
+            ConfigError: nobody has made the topic of such events, or a name is not usable.
+        """
+        made = new_event(event, payload, id=event_id or new_run_id(), correlation_id=correlation_id)
+        topic = self.topics.facts(made.type)
+        if (await self.connection.find_topics([topic]))[topic].missing:
+            raise ConfigError(
+                f"there is no topic {topic}: no agent that listens to {made.type} has been started "
+                f"yet; start one, or run `starlings topics ensure --fact {made.type}`"
+            )
+        mine = correlation_id is None and event_id is None
+        start = await self._end_of(made.correlation_id) if mine else None
+        value, headers = await DomainEventCodec(self.codec, self.topics).encode(
+            made, traceparent=new_traceparent(), summary=summary_of(made)
+        )
+        key = run_key(made.correlation_id)
+        await self._publisher.forward(topic, key, value, headers=headers)
+        return RunHandle(self, made.correlation_id, start=start)
 
     # -- watching ------------------------------------------------------------------------------
 

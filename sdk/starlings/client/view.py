@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from starlings.choreography import Ignored, Run, begin, fold
+from starlings.choreography import Chain, Ignored, Run, begin, fold
 from starlings.kafka.codec import Received
 from starlings.messages import (
+    EventHandled,
     Message,
     PlanCreated,
     PlanRejected,
@@ -17,6 +18,9 @@ from starlings.messages import (
     StepScheduled,
     StepStarted,
 )
+
+UNPLANNED = "unplanned"
+CHOREOGRAPHY = "choreography"  # events that nobody planned: there is no end to wait for
 
 
 @dataclass(slots=True)
@@ -46,7 +50,8 @@ class RunSummary:
 class RunView:
     """A run as far as the facts read so far tell it.
 
-    Where the plan is not among the facts that were read, `run` stays None.
+    Where the plan is not among the facts that were read, `run` stays None. `chain` holds the
+    events that agents have reacted to under this id, with a plan or without one.
     """
 
     def __init__(self, run_id: str) -> None:
@@ -55,6 +60,7 @@ class RunView:
         self.plan: PlanCreated | None = None
         self.rejected: PlanRejected | None = None
         self.done: RunDone | None = None
+        self.chain = Chain()
         self.traces: dict[str, StepTrace] = {}
         self.first: Received | None = None
         self.last: Received | None = None
@@ -67,6 +73,8 @@ class RunView:
         self.last = received
         fact = received.message
         self._trace(fact, received.timestamp_ms)
+        if isinstance(fact, EventHandled):
+            return self.chain.add(fact)
         if isinstance(fact, RunSnapshot):
             return False
         if isinstance(fact, RunDone):
@@ -104,7 +112,9 @@ class RunView:
         """Say in a word how the run stands."""
         if self.done is not None:
             return self.done.outcome.value
-        return self.run.phase.value if self.run is not None else "unplanned"
+        if self.run is not None:
+            return self.run.phase.value
+        return UNPLANNED if not self.chain.events else CHOREOGRAPHY
 
     def summary(self) -> RunSummary:
         """Put the run into one line."""

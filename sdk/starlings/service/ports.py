@@ -13,7 +13,7 @@ from starlings.kafka.codec import Codec
 from starlings.kafka.connection import Connection, KafkaSettings
 from starlings.kafka.publisher import Publisher
 from starlings.kafka.seat import Seat
-from starlings.messages import Topics, TopicSpec
+from starlings.messages import AgentDefined, Topics, TopicSpec
 
 from .metrics import Metric
 from .run import ServiceContext
@@ -35,7 +35,11 @@ class KafkaPorts:
 
 @asynccontextmanager
 async def kafka_ports(
-    ctx: ServiceContext[Any], name: str, needed: Sequence[TopicSpec], *, agents: Sequence[str] = ()
+    ctx: ServiceContext[Any],
+    name: str,
+    needed: Sequence[TopicSpec],
+    *,
+    agents: Sequence[AgentDefined] = (),
 ) -> AsyncGenerator[KafkaPorts]:
     """Connect a service to Kafka for as long as the block lasts.
 
@@ -47,7 +51,7 @@ async def kafka_ports(
     settings = ctx.settings
     connection = Connection(load_settings(KafkaSettings), client_id=f"starlings-{name}")
     await connection.connect(wait_s=CONNECT_WAIT_S)
-    command = " --agent ".join((COMMAND, *agents))
+    command = " ".join((COMMAND, *(part for agent in agents for part in _options(agent))))
     await check_topics(connection, needed, command=command)
     codec = Codec(source=f"starlings/{name}/{ctx.instance}", blobs=BlobStore(settings.blobs_url))
     publisher = Publisher(connection, codec)
@@ -57,3 +61,9 @@ async def kafka_ports(
         yield KafkaPorts(connection, codec, publisher, settings.topics, settings.seat)
     finally:
         await publisher.stop()
+
+
+def _options(agent: AgentDefined) -> list[str]:
+    """Say how the command that mends topics is told of an agent that is not in the registry."""
+    own = [f"--agent {agent.agent}"] if agent.takes_steps else []
+    return own + [f"--fact {name}" for name in (*agent.listens, *agent.emits)]

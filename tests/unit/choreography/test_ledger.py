@@ -6,7 +6,7 @@ import pytest
 from support.partition import Reader, cancel, carried_run, done, end, ids, planned
 
 from starlings.choreography import Change, Ignored, Position, RunPhase
-from starlings.messages import AgentAlive, Message
+from starlings.messages import AgentAlive, EventHandled, EventOutcome, Message
 
 GONE = Ignored("the run has ended")
 UNKNOWN = Ignored("no such run is open")
@@ -48,6 +48,18 @@ def test_facts_of_unknown_runs_and_foreign_messages_change_nothing():
     assert reader.read(done("x")) == UNKNOWN
     assert reader.read(AgentAlive(agent="math", instance="i")) == UNKNOWN
     assert not reader.ledger.held
+
+
+def test_reactions_to_events_are_of_no_planned_run_and_never_held_for_one():
+    reaction = EventHandled(
+        run_id="r", agent="a", event_id="e", event_type="opened", outcome=EventOutcome.OK
+    )
+    reader = Reader(recovering=True)
+    assert reader.read(reaction) == Ignored("a reaction to a domain event")
+    assert not reader.ledger.held
+    assert reader.ledger.position == 1
+    reader.read(planned("r"))
+    assert reader.read(reaction) == Ignored("a reaction to a domain event")
 
 
 # -- repeats and the look-back -------------------------------------------------------------------

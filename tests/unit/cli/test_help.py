@@ -11,7 +11,7 @@ import typer
 from starlings.cli.app import app
 
 DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
-RUNS = ["run", "runs", "show", "watch", "output", "cancel", "plan", "validate"]
+RUNS = ["run", "emit", "runs", "show", "watch", "output", "cancel", "plan", "validate"]
 TOP = ["demo", "dev", *RUNS, "agents", "agent", "topics", "dlq", "broker", "doctor"]
 NESTED = {
     "agent": ["run", "try"],

@@ -78,10 +78,20 @@ def _print_agents(registry: Registry, names: list[str]) -> None:
         running = sum(instance.running for instance in instances)
         room = sum(instance.concurrency for instance in instances)
         alive = Text(f"{len(instances)} alive", style="green" if instances else "red")
-        tools = f"{len(definition.tools)} tools" if definition.tools else "a step"
         busy = f"{running} of {room} at work" if instances else ""
-        rows.append([Text(name, style="cyan"), alive, busy, tools, clean(definition.description)])
+        rows.append(
+            [Text(name, style="cyan"), alive, busy, _has(definition), clean(definition.description)]
+        )
     print_table(console(), ("agent", "", "", "has", "what it can do"), rows)
+
+
+def _has(definition: AgentDefined) -> str:
+    parts = []
+    if definition.takes_steps:
+        parts.append(f"{len(definition.tools)} tools" if definition.tools else "a step")
+    if definition.listens:
+        parts.append(f"listens to {', '.join(definition.listens)}")
+    return "; ".join(parts)
 
 
 def _print_agent(definition: AgentDefined, instances: list[AgentAlive]) -> None:
@@ -96,6 +106,9 @@ def _print_agent(definition: AgentDefined, instances: list[AgentAlive]) -> None:
     for instance in instances:
         busy = f"{instance.running} of {instance.concurrency} at work"
         out.print(Text(f"  {clean(instance.instance)}  {busy}"))
+    for says, types in (("listens to", definition.listens), ("emits", definition.emits)):
+        if types:
+            out.print(Text(f"{says} {', '.join(types)}"))
     if definition.tools:
         out.print()
         rows = [

@@ -19,6 +19,12 @@ AgentNames = Annotated[
     list[str] | None,
     typer.Option("--agent", metavar="NAME", help="Topics of this agent too; may be repeated."),
 ]
+EventTypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fact", metavar="TYPE", help="The topic of these domain events too; may be repeated."
+    ),
+]
 Builtin = Annotated[bool, typer.Option("--builtin", help="Topics of the built-in agents too.")]
 Partitions = Annotated[
     int | None, typer.Option(min=1, max=10_000, help="Of topics that are created.")
@@ -47,6 +53,7 @@ async def ensure(
         bool, typer.Option("--dry-run", help="Change nothing; tell what would be done.")
     ] = False,
     agent: AgentNames = None,
+    fact: EventTypes = None,
     builtin: Builtin = False,
     partitions: Partitions = None,
     replication: Annotated[
@@ -57,7 +64,7 @@ async def ensure(
     """Create missing topics and mend settings; those of agents in the registry are included."""
     from starlings.kafka.admin import ensure_topics  # noqa: PLC0415 - `--help` stays fast
 
-    wanted = await _wanted(agent, builtin=builtin, partitions=partitions)
+    wanted = await _wanted(agent, fact, builtin=builtin, partitions=partitions)
     if check or dry_run:
         changes = await _compare(wanted)
         return _report(changes, json=json, done=False, strict=check)
@@ -68,12 +75,13 @@ async def ensure(
 async def check(
     *,
     agent: AgentNames = None,
+    fact: EventTypes = None,
     builtin: Builtin = False,
     partitions: Partitions = None,
     json: Json = False,
 ) -> int:
     """Tell which topics are missing or wrong; exit code 1 where one is."""
-    wanted = await _wanted(agent, builtin=builtin, partitions=partitions)
+    wanted = await _wanted(agent, fact, builtin=builtin, partitions=partitions)
     return _report(await _compare(wanted), json=json, done=False, strict=True)
 
 
@@ -82,7 +90,7 @@ async def ls(*, json: Json = False) -> None:
     from starlings.cli.printing import console, print_json, print_table  # noqa: PLC0415
     from starlings.cli.topic_names import list_topics  # noqa: PLC0415
 
-    wanted = await _wanted(None, builtin=False, partitions=None)
+    wanted = await _wanted(None, None, builtin=False, partitions=None)
     found = await list_topics(wanted)
     if json:
         print_json([entry.document() for entry in found])
@@ -91,10 +99,14 @@ async def ls(*, json: Json = False) -> None:
     print_table(console(), ("topic", "partitions", "records", "what for"), rows, right=(1, 2))
 
 
-async def _wanted(agent: list[str] | None, *, builtin: bool, partitions: int | None) -> Wanted:
+async def _wanted(
+    agent: list[str] | None, fact: list[str] | None, *, builtin: bool, partitions: int | None
+) -> Wanted:
     from starlings.cli.topic_names import wanted_topics  # noqa: PLC0415 - `--help` stays fast
 
-    return await wanted_topics(agent or [], builtin=builtin, partitions=partitions)
+    return await wanted_topics(
+        agent or [], events=fact or [], builtin=builtin, partitions=partitions
+    )
 
 
 async def _compare(wanted: Wanted) -> list[TopicChange]:

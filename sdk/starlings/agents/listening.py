@@ -1,0 +1,170 @@
+"""An agent that reacts to domain events on Kafka: a consumer group per type that it listens to.
+
+What an event's life at an agent is made of, in this order: it is taken from `facts.<type>`, reacted
+to, the events that follow from it are published and acknowledged, then the record of the reaction
+on `events`, and only then does its offset count as done. A crash in between repeats the reaction,
+with the same idempotency key, and emits the same events under the same ids; whoever listens to
+those drops the repeats. An event that cannot be reacted to goes to the dead letters with the
+reason, which the record tells too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+
+import structlog
+from aiokafka import ConsumerRecord
+
+from starlings.kafka.codec import Received
+from starlings.kafka.dead_letters import bury
+from starlings.kafka.domain_events import DomainEventCodec
+from starlings.kafka.parallel import ConsumerSettings, ParallelConsumer, Refused
+from starlings.messages import (
+    HOP_LIMIT,
+    AgentAlive,
+    DomainEvent,
+    EventHandled,
+    InvariantBroken,
+    error_info,
+    handled_id,
+    run_key,
+)
+from starlings.service import KafkaPorts, child_traceparent, log_context
+
+from .agent import Agent
+from .presence import BEAT_EVERY_S, registered
+from .react import react, summary_of
+
+log = structlog.get_logger(__name__)
+
+
+class ReactionFailed(Refused):
+    """An agent has given an event up; the record says why."""
+
+    def __init__(self, handled: EventHandled, traceparent: str) -> None:
+        self.handled = handled
+        self.traceparent = traceparent
+        error = handled.error
+        super().__init__(error.message if error else "", code=error.code if error else None)
+
+
+class EventRuntime:
+    """One instance of one agent, where it reacts to events.
+
+    `registers`: whether it enters the registry itself, since nobody else does it for the agent.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        ports: KafkaPorts,
+        *,
+        instance: str,
+        concurrency: int | None = None,
+        hop_limit: int = HOP_LIMIT,
+        registers: bool = True,
+    ) -> None:
+        self.agent = agent
+        self._ports = ports
+        self._codec = DomainEventCodec(ports.codec, ports.topics)
+        self._instance = instance
+        self._hop_limit = hop_limit
+        self._registers = registers
+        self._started_at = datetime.now(UTC)
+        room = concurrency or agent.concurrency
+        self.consumers = {name: self._consumer(name, room) for name in agent.reactions}
+
+    def _consumer(self, event_type: str, concurrency: int) -> ParallelConsumer:
+        topics = self._ports.topics
+        group_id = topics.event_group(self.agent.name, event_type)
+        return ParallelConsumer(
+            self._ports.connection,
+            self._codec,
+            topic=topics.facts(event_type),
+            group_id=group_id,
+            concurrency=concurrency,
+            handler=self._handle,
+            on_undecodable=partial(self._bury, group_id),
+            on_poison=partial(self._bury, group_id),
+            settings=ConsumerSettings(seat=self._ports.seat),
+        )
+
+    def not_ready(self) -> str | None:
+        """Say why this instance hears of no events yet; None where it does."""
+        waiting = [name for name, consumer in self.consumers.items() if not consumer.ready]
+        return (
+            f"no partition of {', '.join(waiting)} yet, or still reading back" if waiting else None
+        )
+
+    async def run(self, stop: asyncio.Event, grace_s: float) -> None:
+        """React to events until told to stop."""
+        async with contextlib.AsyncExitStack() as stack:
+            if self._registers:
+                definition = self.agent.definition()
+                await stack.enter_async_context(registered(definition, self._ports, self._alive))
+            log.info("agent listens", agent=self.agent.name, events=sorted(self.consumers))
+            async with asyncio.TaskGroup() as group:
+                for consumer in self.consumers.values():
+                    group.create_task(consumer.run(stop, grace_s))
+
+    def _alive(self) -> AgentAlive:
+        consumers = self.consumers.values()
+        return AgentAlive(
+            agent=self.agent.name,
+            instance=self._instance,
+            concurrency=sum(consumer.concurrency for consumer in consumers),
+            running=sum(consumer.running for consumer in consumers),
+            started_at=self._started_at,
+            interval_s=BEAT_EVERY_S,
+        )
+
+    # -- one event -----------------------------------------------------------------------------
+
+    async def _handle(self, received: Received) -> None:
+        event = received.message
+        if not isinstance(event, DomainEvent):
+            raise InvariantBroken(f"{event.NAME} does not belong on {received.origin.topic}")
+        trace = child_traceparent(received.envelope.traceparent)
+        with log_context(run_id=event.correlation_id, traceparent=trace):
+            reaction = await react(
+                self.agent, event, hop_limit=self._hop_limit, instance=self._instance
+            )
+            if reaction.handled.error is not None:
+                raise ReactionFailed(reaction.handled, trace)
+            await self._emit(reaction.emitted, trace)
+            await self._record(reaction.handled, trace)
+
+    async def _emit(self, events: Sequence[DomainEvent], trace: str) -> None:
+        for event in events:  # one after the other: their order is part of what was said
+            value, headers = await self._codec.encode(
+                event, traceparent=trace, summary=summary_of(event)
+            )
+            topic = self._ports.topics.facts(event.type)
+            key = run_key(event.correlation_id)
+            await self._ports.publisher.forward(topic, key, value, headers=headers)
+
+    async def _record(self, handled: EventHandled, trace: str) -> None:
+        await self._ports.publisher.publish(
+            self._ports.topics.events,
+            run_key(handled.run_id),
+            handled,
+            id=handled_id(handled.event_id, handled.agent),
+            subject=handled.run_id,
+            traceparent=trace,
+            causation_id=handled.event_id,
+        )
+
+    async def _bury(self, group_id: str, record: ConsumerRecord, error: Exception) -> None:
+        await bury(
+            self._ports.publisher,
+            record,
+            error_info(error),
+            topics=self._ports.topics,
+            group=group_id,
+        )
+        if isinstance(error, ReactionFailed):
+            await self._record(error.handled, error.traceparent)
