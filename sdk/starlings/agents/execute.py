@@ -13,7 +13,14 @@ from collections.abc import Callable
 from datetime import datetime
 
 from starlings.choreography.context import resolve
-from starlings.messages import Compensation, StepDone, StepFailed, StepOutcome, StepReady
+from starlings.messages import (
+    Compensation,
+    ErrorInfo,
+    StepDone,
+    StepFailed,
+    StepOutcome,
+    StepReady,
+)
 
 from .agent import Agent
 from .attempt import attempted, deadline_of, limit_of, now_utc, summary_of
@@ -63,12 +70,29 @@ async def execute(
     result, error = await attempted(work, ctx, limit_s=limit_of(ready.timeouts), what="step")
     if result is not None:
         spent.add(result.usage if not agent.tools else None)
+    return step_done(
+        agent, ready, result, error, spent=spent, instance=instance, duration_s=clock() - began
+    )
+
+
+def step_done(
+    agent: Agent,
+    ready: StepReady,
+    result: Result | None,
+    error: ErrorInfo | None,
+    *,
+    spent: Spent,
+    instance: str,
+    duration_s: float,
+    outcome: StepOutcome | None = None,
+) -> StepDone:
+    """Say how an attempt ended: with a result, or with an error."""
     return StepDone(
         run_id=ready.run_id,
         step_id=ready.step_id,
         attempt=ready.attempt,
         agent=agent.name,
-        outcome=StepOutcome.OK if error is None else StepOutcome.ERROR,
+        outcome=outcome or (StepOutcome.OK if error is None else StepOutcome.ERROR),
         output=result.output if result else None,
         summary=summary_of(result) if result else None,
         error=error,
@@ -76,7 +100,7 @@ async def execute(
         usage=spent.usage,
         compensation=_compensation(agent, result) if result else None,
         instance=instance,
-        duration_s=max(clock() - began, 0.0),
+        duration_s=max(duration_s, 0.0),
     )
 
 

@@ -106,7 +106,7 @@ async def see_through(
     Raises:
         StepFailed: it failed.
     """
-    look = await agent.begin(ready, ctx)
+    look = await begin_or_end(agent, ready, ctx, pause=pause)
     vigil = Vigil(clock())
     try:
         while not isinstance(follows := vigil.after(look, agent, clock()), Look):
@@ -122,6 +122,34 @@ async def see_through(
     if follows.unfinished:
         await end_surely(agent, follows.handle, ctx, pause=pause)
     return _result(agent, follows, ctx)
+
+
+async def begin_or_end(
+    agent: WaitingAgent,
+    ready: StepReady,
+    ctx: StepContext,
+    *,
+    pause: Pause = asyncio.sleep,
+    begun_again: Callable[[], bool] = lambda: False,
+) -> Look:
+    """Begin; where that is cancelled, wait for it all the same, and end what has been begun.
+
+    A `create` that is interrupted leaves a job that nobody knows of. Only where `begun_again` says
+    that somebody will begin the same anew, and so find it, nothing is waited for.
+
+    Raises:
+        Exception: it could not be begun.
+    """
+    beginning = asyncio.ensure_future(agent.begin(ready, ctx))
+    try:
+        return await asyncio.shield(beginning)
+    except asyncio.CancelledError:
+        if begun_again():
+            beginning.cancel()
+        (begun,) = await asyncio.gather(beginning, return_exceptions=True)
+        if isinstance(begun, Look) and not begun.ended and not begun_again():
+            await end_surely(agent, begun.handle, ctx, pause=pause)
+        raise
 
 
 def _result(agent: WaitingAgent, end: Look, ctx: StepContext) -> Result:

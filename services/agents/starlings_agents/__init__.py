@@ -1,1 +1,1 @@
-"""The agents that come with Starlings: `math`, `string` and `weather`."""
+"""The agents that come with Starlings: `math`, `string`, `weather` and `sensor`."""
