@@ -10,6 +10,7 @@ import asyncio
 import math
 import os
 import threading
+import time
 from typing import Any
 
 from pydantic import BaseModel
@@ -58,6 +59,29 @@ def note(what: str, ctx: StepContext) -> None:
         os.write(descriptor, line.encode())
     finally:
         os.close(descriptor)
+
+
+class Throttled(BaseModel):
+    """What a throttled step is told."""
+
+    limited_s: float | None = None  # the provider refuses the first call, and says how long
+
+
+throttled = Agent("throttled", description="Uses a provider with a limit", concurrency=4)
+
+
+@throttled.step
+async def call_provider(told: Throttled, ctx: StepContext) -> str:
+    """Leave lines that say when it was called."""
+    mark = f"refused-{ctx.run_id}"
+    if told.limited_s is not None and not os.path.exists(mark):  # noqa: ASYNC240, PTH110
+        os.close(os.open(mark, os.O_CREAT))
+        note("refused", ctx)
+        raise TransientError(
+            "too many requests", code="rate_limited", retry_after_s=told.limited_s, cooldown=True
+        )
+    note(f"called-{time.time():.3f}", ctx)
+    return ctx.step_id
 
 
 odd = Agent("odd", description="Does what tools should not do")

@@ -11,7 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from starlings.messages import AgentAlive, AgentDefined
+from starlings.messages import AgentAlive, AgentCooldown, AgentDefined
+
+from .cooldown import Cooldown
 
 MISSED_BEATS = 3
 
@@ -28,6 +30,7 @@ class Registry:
         self._monotonic = monotonic
         self._wall = wall
         self._definitions: dict[str, AgentDefined] = {}
+        self._cooldowns: dict[str, Cooldown] = {}
         self._instances: dict[tuple[str, str], tuple[AgentAlive, float]] = {}
 
     def define(self, definition: AgentDefined) -> None:
@@ -38,6 +41,17 @@ class Registry:
         """Note a heartbeat; `sent_ms` where it was found lying there, not seen arriving."""
         age_s = max(self._wall() - sent_ms / 1000, 0.0) if sent_ms is not None else 0.0
         self._instances[alive.agent, alive.instance] = (alive, self._monotonic() - age_s)
+
+    def cool(self, said: AgentCooldown, *, sent_ms: int | None = None) -> None:
+        """Note a cooldown; `sent_ms` where it was found lying there, not seen arriving."""
+        age_s = self._wall() - sent_ms / 1000 if sent_ms is not None else 0.0
+        cooldown = self._cooldowns.setdefault(said.agent, Cooldown(monotonic=self._monotonic))
+        cooldown.hear(said, age_s=age_s)
+
+    def cooldown(self, agent: str) -> Cooldown | None:
+        """Say for how long an agent starts nothing, and why; None where it does not cool down."""
+        found = self._cooldowns.get(agent)
+        return found if found is not None and found.remaining_s > 0 else None
 
     def forget(self, key: str) -> None:
         """Note a tombstone: `agent/instance` has left, or `agent` is no more."""

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from starlings.kafka.codec import Codec
 from starlings.kafka.connection import Connection
 from starlings.kafka.follow import Follower, Tombstone
-from starlings.messages import AgentAlive, AgentDefined, Topics
+from starlings.messages import AgentAlive, AgentCooldown, AgentDefined, Topics
 
 from .registry import Registry
 
@@ -46,6 +46,9 @@ async def _follow(follower: Follower, registry: Registry) -> None:
             registry.forget(entry.key)
         elif isinstance(entry.message, AgentDefined):
             registry.define(entry.message)
-        elif isinstance(entry.message, AgentAlive):
-            found_lying = not follower.caught_up.is_set()
-            registry.beat(entry.message, sent_ms=entry.timestamp_ms if found_lying else None)
+        elif isinstance(entry.message, AgentAlive | AgentCooldown):
+            sent_ms = None if follower.caught_up.is_set() else entry.timestamp_ms
+            if isinstance(entry.message, AgentAlive):
+                registry.beat(entry.message, sent_ms=sent_ms)
+            else:
+                registry.cool(entry.message, sent_ms=sent_ms)

@@ -45,6 +45,7 @@ from starlings.service import KafkaPorts, child_traceparent, log_context
 
 from .agent import Agent
 from .execute import ModelPort, execute
+from .pace import Pace
 from .presence import BEAT_EVERY_S, registered
 from .stops import Stops
 from .undoing import Undoing
@@ -88,6 +89,7 @@ class AgentRuntime:
             default=StepReady,
             settings=ConsumerSettings(seat=ports.seat),
         )
+        self.pace = Pace(agent.name, ports, self.consumer, instance=instance)
         self._undoing = Undoing(agent, self.consumer, instance=instance)
 
     def not_ready(self) -> str | None:
@@ -97,7 +99,7 @@ class AgentRuntime:
     async def run(self, stop: asyncio.Event, grace_s: float) -> None:
         """Work until told to stop; enter the registry meanwhile, and leave it at the end."""
         present = registered(self.agent.definition(), self._ports, self._alive)
-        async with self._following_control(), present:
+        async with self._following_control(), self.pace.kept(), present:
             log.info(
                 "agent at work",
                 agent=self.agent.name,
@@ -120,6 +122,9 @@ class AgentRuntime:
                 done = await self._work(work, received, trace)
             else:
                 done = await self._undo(work, received)
+            error = await self.pace.judge(f"{work.run_id}/{work.step_id}", done.error)
+            if error is not done.error:
+                done = done.model_copy(update={"error": error})
             await self._say(done, received, trace)
 
     async def _undo(self, ready: CompensationReady, received: Received) -> CompensationDone:

@@ -122,6 +122,8 @@ def _runtimes(
 def _show(ctx: ServiceContext[AgentSettings], runtime: AgentRuntime | EventRuntime) -> None:
     agent = runtime.agent.name
     if isinstance(runtime, AgentRuntime):
+        pace = runtime.pace
+        ctx.metrics.pull(Metric.COOLDOWN, lambda: pace.cooling_down_s, agent=agent)
         _show_consumer(ctx, agent, runtime.consumer)
         return
     for event_type, consumer in runtime.consumers.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from starlings.agents.cooldown import Cooldown
 from starlings.choreography import ChainEvent, Run, StepState
 from starlings.client import RunSummary, RunView
 from starlings.kafka.codec import Received
@@ -116,10 +117,14 @@ def fact_document(received: Received) -> dict[str, Any]:
     }
 
 
-def agent_document(definition: AgentDefined, instances: list[AgentAlive]) -> dict[str, Any]:
+def agent_document(
+    definition: AgentDefined, instances: list[AgentAlive], cooldown: Cooldown | None = None
+) -> dict[str, Any]:
     """One agent of the registry."""
+    waits = cooldown and {"for_s": round(cooldown.remaining_s, 1), "reason": cooldown.reason}
     return {
         **definition.model_dump(mode="json"),
         "alive": bool(instances),
+        "cooldown": waits,
         "instances": [instance.model_dump(mode="json") for instance in instances],
     }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from starlings.messages import (
     FACTS,
     AgentAlive,
+    AgentCooldown,
     AgentDefined,
     ApprovalGiven,
     ApprovalRequested,
@@ -46,6 +47,7 @@ from starlings.messages import (
     TopicSpec,
     agent_key,
     call_key,
+    cooldown_key,
     run_key,
     step_key,
 )
@@ -59,6 +61,7 @@ COMMANDS = (
     SignalReceived,
 )
 
+REGISTRY = (AgentDefined, AgentAlive, AgentCooldown)
 DEAD_LETTERS = "dead_letters"  # any bytes, as they were; and what became of them
 MARKS = (DeadLetterRedriven, DeadLetterDiscarded)
 
@@ -106,6 +109,7 @@ def _channels() -> list[Channel]:
     run = run_key("{run_id}").decode()
     agent, instance = agent_key("{agent}").decode(), agent_key("{agent}", "{instance}").decode()
     work = "{run_id}/{step_id}/{attempt}"
+    cooldown = cooldown_key("{agent}").decode()
     origin = "{topic}/{partition}/{offset}"
     return [
         Channel("requests", specs[_DEFAULT.requests], run, (RunRequested,)),
@@ -124,7 +128,10 @@ def _channels() -> list[Channel]:
         ),
         Channel("control", specs[_DEFAULT.control], run, (StopRequested,)),
         Channel(
-            "agents", specs[_DEFAULT.agents], f"{agent} or {instance}", (AgentDefined, AgentAlive)
+            "agents",
+            specs[_DEFAULT.agents],
+            f"{agent}, {instance} or {cooldown}",
+            REGISTRY,
         ),
         Channel(DEAD_LETTERS, specs[_DEFAULT.dead_letters], origin, MARKS),
     ]
@@ -136,7 +143,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         "client",
         "Whoever wants something done: the command line, the Python client, any producer.",
-        reads={"events": FACTS, "agents": (AgentDefined, AgentAlive), DEAD_LETTERS: MARKS},
+        reads={"events": FACTS, "agents": REGISTRY, DEAD_LETTERS: MARKS},
         writes={"requests": (RunRequested,), "events": COMMANDS, DEAD_LETTERS: MARKS},
     ),
     Role(
@@ -144,7 +151,7 @@ ROLES: tuple[Role, ...] = (
         "Turns requests into plans.",
         reads={
             "requests": (RunRequested,),
-            "agents": (AgentDefined, AgentAlive),
+            "agents": REGISTRY,
             DEAD_LETTERS: MARKS,
         },
         writes={"events": (PlanCreated, PlanRejected), DEAD_LETTERS: ()},
@@ -183,11 +190,12 @@ ROLES: tuple[Role, ...] = (
             "steps": (StepReady, CompensationReady),
             "checkpoints": (AttemptCheckpoint, CallCheckpoint),
             "control": (StopRequested,),
+            "agents": (AgentCooldown,),
         },
         writes={
             "events": (StepStarted, StepProgress, StepDone, CompensationDone, EventHandled),
             "checkpoints": (AttemptCheckpoint, CallCheckpoint),
-            "agents": (AgentDefined, AgentAlive),
+            "agents": REGISTRY,
             DEAD_LETTERS: (),
         },
         group=_DEFAULT.agent_group(_AGENT).replace(_AGENT, "{agent}"),

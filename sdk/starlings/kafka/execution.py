@@ -70,6 +70,10 @@ class Refused(StarlingsError):  # noqa: N818 - the handler's judgement, not its 
     code = "refused"
 
 
+class HandedBack(Exception):  # noqa: N818 - says what becomes of the record
+    """The handler wants the record to be started again later, as if it had not been."""
+
+
 class Cancellation(enum.Enum):
     """Why a running handler is cancelled; the argument of its `CancelledError`."""
 
@@ -167,10 +171,19 @@ class Execution:
         """Bring one record to its end; `running.finished` says whether its offset is done."""
         _running.set(running)
         try:
+            await self._until_done(running)
+        except HandedBack as reason:
+            log.info("a record is handed back", topic=running.record.topic, reason=str(reason))
+            return
+        running.finished = True
+
+    async def _until_done(self, running: Running) -> None:
+        try:
             await self._once(running)
+        except HandedBack:
+            raise
         except Exception as error:
             await self._after(running, error)
-        running.finished = True
 
     async def _once(self, running: Running) -> None:
         received = running.received
@@ -219,6 +232,8 @@ class Execution:
             await self._rest(running.record, error, tries=rested)
             try:
                 return await self._once(running)
+            except HandedBack:
+                raise
             except Exception as again:
                 error = again
 

@@ -32,6 +32,7 @@ from .execution import (
     Counters,
     Decoder,
     Execution,
+    HandedBack,
     Handler,
     Refused,
     Retry,
@@ -50,6 +51,7 @@ __all__ = [
     "Cancellation",
     "ConsumerSettings",
     "Counters",
+    "HandedBack",
     "Limits",
     "ParallelConsumer",
     "Refused",
@@ -142,6 +144,13 @@ class ParallelConsumer:
     def crowded(self) -> int:
         """How many partitions rest because their done-set has reached the limit of a commit."""
         return sum(partition.crowded for partition in self._pool.partitions.values())
+
+    def limit(self, most: int | None) -> None:
+        """Start no more records than leave `most` at work; None: as many as the concurrency says.
+
+        What is at work goes on. Nothing is lost meanwhile, and polling does not stop.
+        """
+        self._pool.limit(most)
 
     def running_records(self) -> Mapping[Origin, Received]:
         """Say which records have a handler at work."""

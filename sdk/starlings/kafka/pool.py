@@ -39,6 +39,7 @@ class Pool:
         self.room = asyncio.Event()  # something ended: a full queue may have room again
         self._run = run
         self._concurrency = concurrency
+        self._limit = concurrency
         self._window = window
         self._limits = limits
         self._counters = counters
@@ -90,13 +91,21 @@ class Pool:
             self._in_turn.add(partition.tp)
             self._turns.append(partition)
 
+    def limit(self, most: int | None) -> None:
+        """Have no more than `most` at work; None: what the concurrency allows.
+
+        What is at work goes on, also where that is more.
+        """
+        self._limit = self._concurrency if most is None else min(most, self._concurrency)
+        self.fill()
+
     def fill(self) -> None:
         """Start queued records, partition by partition, as long as there is room.
 
         A few at a turn of the event loop; the turns after it go on by themselves.
         """
         turns, running = self._turns, self.running
-        while turns and len(running) < self._concurrency and self._started < STARTS_PER_TURN:
+        while turns and len(running) < self._limit and self._started < STARTS_PER_TURN:
             partition = turns[0]
             record = partition.next_record()
             if record is None:

@@ -148,6 +148,7 @@ class Call:
                 f"{said} ({self._tried()}); STARLINGS_MODEL_RETRIES sets how often to try",
                 code=errors.RATE_LIMITED if status == 429 else errors.UNAVAILABLE,  # noqa: PLR2004
                 retry_after_s=retry_after_s(error),
+                cooldown=status == 429 or status >= _SERVER_ERROR,  # noqa: PLR2004
             )
         remedy = (
             f"check that STARLINGS_MODEL ({self._endpoint.model!r}) and OPENAI_BASE_URL "

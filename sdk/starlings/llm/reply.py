@@ -82,9 +82,9 @@ def _error_within(error: dict[str, Any], endpoint: Endpoint) -> StarlingsError:
     text = f"{endpoint.host} answered with an error: {said}"
     code = error.get("code")
     if code == 429:  # noqa: PLR2004 - HTTP: too many requests
-        return TransientError(text, code=errors.RATE_LIMITED)
+        return TransientError(text, code=errors.RATE_LIMITED, cooldown=True)
     if isinstance(code, int) and code >= 500:  # noqa: PLR2004 - HTTP: server errors
-        return TransientError(text, code=errors.UNAVAILABLE)
+        return TransientError(text, code=errors.UNAVAILABLE, cooldown=True)
     return ModelFailed(text, code=errors.BAD_RESPONSE, remedy="ask the model's provider")
 
 

@@ -95,9 +95,9 @@ from .plan import (
     Step,
     Timeouts,
 )
-from .registry import AgentAlive, AgentDefined, ToolDefinition
+from .registry import AgentAlive, AgentCooldown, AgentDefined, ToolDefinition
 from .requests import read_request
-from .topics import Topics, TopicSpec, agent_key, origin_key, run_key, step_key
+from .topics import Topics, TopicSpec, agent_key, cooldown_key, origin_key, run_key, step_key
 
 FACTS: tuple[type[Message], ...] = (
     PlanCreated,
@@ -130,6 +130,7 @@ _OTHERS: tuple[type[Message], ...] = (
     StopRequested,
     AgentDefined,
     AgentAlive,
+    AgentCooldown,
     AttemptCheckpoint,
     CallCheckpoint,
     DeadLetterRedriven,
@@ -146,6 +147,7 @@ __all__ = [
     "REDRIVE_HEADER",
     "SIGNAL",
     "AgentAlive",
+    "AgentCooldown",
     "AgentDefined",
     "Approval",
     "ApprovalDefault",
@@ -220,6 +222,7 @@ __all__ = [
     "attempt_id",
     "call_key",
     "ce_type",
+    "cooldown_key",
     "error_info",
     "event_ce_type",
     "following",

@@ -22,6 +22,9 @@ class ErrorInfo(BaseModel):
     message: str
     retryable: bool = False
     retry_after_s: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    cooldown: bool = Field(
+        default=False, description="a provider's limit or outage: all its users had better wait"
+    )
     causes: list[str] = Field(default_factory=list)
 
 
@@ -38,11 +41,13 @@ class StarlingsError(Exception):
         code: str | None = None,
         retryable: bool | None = None,
         retry_after_s: float | None = None,
+        cooldown: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code or type(self).code
         self.retryable = type(self).retryable if retryable is None else retryable
         self.retry_after_s = retry_after_s
+        self.cooldown = cooldown
 
 
 class ConfigError(StarlingsError):
@@ -124,6 +129,7 @@ def error_info(error: BaseException) -> ErrorInfo:
             message=str(error)[:MESSAGE_LIMIT],
             retryable=error.retryable,
             retry_after_s=error.retry_after_s,
+            cooldown=error.cooldown,
             causes=causes,
         )
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -60,3 +60,17 @@ class AgentAlive(Message):
     running: int = 0
     started_at: AwareDatetime | None = None
     interval_s: float = Field(default=5.0, gt=0)
+
+
+class AgentCooldown(Message):
+    """No instance of an agent starts a step for a while: a provider has asked for that."""
+
+    NAME: ClassVar[str] = "agent_cooldown"
+
+    agent: AgentName
+    for_s: float = Field(
+        gt=0, description="from when it lies in the log; readers wait 600 s at the most"
+    )
+    code: str = ""
+    reason: str = ""
+    set_by: str = Field(default="", description="the instance that met the provider's limit")

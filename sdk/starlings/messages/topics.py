@@ -146,7 +146,11 @@ class Topics:
             TopicSpec(
                 self.agents,
                 1,
-                {"cleanup.policy": "compact", "segment.ms": str(DAY_MS)},
+                {
+                    "cleanup.policy": "compact",
+                    "segment.ms": str(DAY_MS),
+                    "message.timestamp.type": "LogAppendTime",
+                },
                 "registry of agents",
             ),
             TopicSpec(
@@ -231,6 +235,11 @@ def step_key(run_id: str, step_id: str) -> bytes:
 def agent_key(agent: str, instance: str | None = None) -> bytes:
     """Key of an agent's definition, or of one of its instances."""
     return (f"{agent}/{instance}" if instance else agent).encode()
+
+
+def cooldown_key(agent: str) -> bytes:
+    """Key of an agent's cooldown, the same for all its variants."""
+    return f"{agent}/cooldown".encode()
 
 
 def origin_key(topic: str, partition: int, offset: int) -> bytes:

@@ -47,6 +47,9 @@ class Metric(Enum):
         "starlings_publish_failures", "messages that Kafka did not take", CounterMetricFamily
     )
     RUNNING = _Kind("starlings_running", "steps or requests in hand", GaugeMetricFamily)
+    COOLDOWN = _Kind(
+        "starlings_cooldown_seconds", "how long no step is started still", GaugeMetricFamily
+    )
     LAG = _Kind("starlings_lag_messages", "messages behind the end of a topic", GaugeMetricFamily)
     LOOP_AGE = _Kind(
         "starlings_loop_age_seconds", "time since the loop's last turn", GaugeMetricFamily

@@ -14,6 +14,7 @@ from starlings.cli.options import Json
 from .agent_try import try_agent
 
 if TYPE_CHECKING:
+    from starlings.agents.cooldown import Cooldown
     from starlings.agents.registry import Registry
     from starlings.messages import AgentAlive, AgentDefined
 
@@ -52,9 +53,14 @@ async def agents(
         raise ConfigError(f"no agent {name!r} is known; there are: {known}")
     names = [name] if name else sorted(registry.agents)
     if json:
-        print_json([agent_document(registry.agents[n], _instances(registry, n)) for n in names])
+        print_json(
+            [
+                agent_document(registry.agents[n], _instances(registry, n), registry.cooldown(n))
+                for n in names
+            ]
+        )
     elif name:
-        _print_agent(registry.agents[name], _instances(registry, name))
+        _print_agent(registry.agents[name], _instances(registry, name), registry.cooldown(name))
     elif names:
         _print_agents(registry, names)
     else:
@@ -71,6 +77,7 @@ def _print_agents(registry: Registry, names: list[str]) -> None:
     from rich.text import Text  # noqa: PLC0415 - `--help` stays fast
 
     from starlings.cli.printing import clean, console, print_table  # noqa: PLC0415
+    from starlings.cli.times import duration_text  # noqa: PLC0415
 
     rows: list[list[str | Text]] = []
     for name in names:
@@ -79,6 +86,8 @@ def _print_agents(registry: Registry, names: list[str]) -> None:
         room = sum(instance.concurrency for instance in instances)
         alive = Text(f"{len(instances)} alive", style="green" if instances else "red")
         busy = f"{running} of {room} at work" if instances else ""
+        if (cooldown := registry.cooldown(name)) is not None:
+            busy = f"cooling down, {duration_text(cooldown.remaining_s)}"
         rows.append(
             [Text(name, style="cyan"), alive, busy, _has(definition), clean(definition.description)]
         )
@@ -94,15 +103,21 @@ def _has(definition: AgentDefined) -> str:
     return "; ".join(parts)
 
 
-def _print_agent(definition: AgentDefined, instances: list[AgentAlive]) -> None:
+def _print_agent(
+    definition: AgentDefined, instances: list[AgentAlive], cooldown: Cooldown | None
+) -> None:
     from rich.text import Text  # noqa: PLC0415 - `--help` stays fast
 
     from starlings.cli.printing import clean, console, print_table  # noqa: PLC0415
+    from starlings.cli.times import duration_text  # noqa: PLC0415
 
     out = console()
     out.print(Text.assemble((definition.agent, "bold cyan"), f"  version {definition.version}"))
     out.print(Text(clean(definition.description, 2_000)))
     out.print(Text(_how_many(definition, instances), style="green" if instances else "red"))
+    if cooldown is not None:
+        waits = f"cooling down for {duration_text(cooldown.remaining_s)}: {cooldown.reason}"
+        out.print(Text(clean(waits, 1_000), style="yellow"))
     for instance in instances:
         busy = f"{instance.running} of {instance.concurrency} at work"
         out.print(Text(f"  {clean(instance.instance)}  {busy}"))
