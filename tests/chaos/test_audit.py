@@ -48,7 +48,9 @@ def test_nothing_is_found_where_nothing_went_wrong(clean):
         RunOutcome.COMPLETED,
         RunOutcome.PARTIAL,
         RunOutcome.FAILED,
+        RunOutcome.COMPENSATED,
     }
+    assert any(each.undoes for each in clean.executions)
 
 
 def test_repeats_of_everything_are_nothing_to_find(clean):

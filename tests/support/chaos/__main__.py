@@ -29,6 +29,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="decides about all blows")
     parser.add_argument("--only", choices=NAMES, action="append", help="this one; repeatable")
     parser.add_argument("--bounded", action="store_true", help="less of everything")
+    parser.add_argument("--keep", action="store_true", help="keep logs, whatever came of it")
     parser.add_argument("--list", action="store_true", help="print the schedules, and do nothing")
     return parser.parse_args()
 
@@ -82,14 +83,19 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped
     folder = Path(tempfile.mkdtemp(prefix="starlings-chaos-"))
     began_s = time.monotonic()
-    verdicts = uvloop.run(play_all(chosen, asked.seed, size, folder))
+    try:
+        verdicts = uvloop.run(play_all(chosen, asked.seed, size, folder))
+    except (KeyboardInterrupt, SystemExit):
+        shutil.rmtree(folder)
+        raise
     print(f"\nseed {asked.seed}\n\n{table([v.figures for v in verdicts])}")
     print(f"\ntook {time.monotonic() - began_s:.0f} s")
-    if any(verdict.findings for verdict in verdicts):
-        print(f"an audit failed; everything is kept in {folder}")
-        return 1
-    shutil.rmtree(folder)
-    return 0
+    failed = any(verdict.findings for verdict in verdicts)
+    if failed or asked.keep:
+        print(f"everything is kept in {folder}")
+    else:
+        shutil.rmtree(folder)
+    return int(failed)
 
 
 if __name__ == "__main__":

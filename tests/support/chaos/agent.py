@@ -25,6 +25,7 @@ from starlings import Agent, StepContext, StepFailed, TransientError
 JOURNAL = "journal.jsonl"
 CONCURRENCY = 128
 _numbers = itertools.count()
+_stumbled: set[str] = set()
 
 
 class Work(BaseModel):
@@ -60,6 +61,25 @@ async def work(told: Work, ctx: StepContext) -> str:
     return digest(ctx.step_id, {k: str(v) for k, v in ctx.results.items()}, set(ctx.errors))
 
 
+@north.compensate
+@south.compensate
+async def undo(output: str, ctx: StepContext) -> None:
+    """Take a while, and then undo; one in four stumbles first, in each process anew."""
+    note = _Note(ctx)
+    note.write("began")
+    chance = int(output, 16)
+    try:
+        await asyncio.sleep(chance % 20 / 100)
+    except asyncio.CancelledError:
+        note.write("ceased")
+        raise
+    if chance % 4 == 0 and ctx.idempotency_key not in _stumbled:
+        _stumbled.add(ctx.idempotency_key)
+        note.write("stumbled")
+        raise TransientError("stumbled")
+    note.write("undid")
+
+
 def digest(step_id: str, results: Mapping[str, str], errors: set[str]) -> str:
     """Compute what a step returns."""
     told = json.dumps([step_id, sorted(results.items()), sorted(errors)])
@@ -74,6 +94,7 @@ class _Note:
             "run_id": ctx.run_id,
             "step_id": ctx.step_id,
             "attempt": ctx.attempt,
+            "undoes": ctx.undoes,
             "key": ctx.idempotency_key,
             "pid": os.getpid(),
             "execution": f"{os.getpid()}-{next(_numbers)}",

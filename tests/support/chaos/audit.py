@@ -6,11 +6,16 @@ allows is written down in `rules_effects.py`, nowhere else.
 
 from __future__ import annotations
 
-from . import refold, rules_effects, rules_runs
+from . import refold, rules_effects, rules_runs, rules_undo
 from .evidence import Evidence
 from .findings import Finding, Rule
 
-RULES: tuple[Rule, ...] = (*rules_runs.RULES, *rules_effects.RULES, *refold.RULES)
+RULES: tuple[Rule, ...] = (
+    *rules_runs.RULES,
+    *rules_effects.RULES,
+    *rules_undo.RULES,
+    *refold.RULES,
+)
 
 
 def audit(evidence: Evidence) -> list[Finding]:

@@ -61,7 +61,8 @@ class Execution(NamedTuple):
     pid: int
     began_s: float
     ended_s: float | None = None
-    end: str | None = None  # did, stumbled, failed, ceased; None: it was cut off
+    end: str | None = None  # did, undid, stumbled, failed, ceased; None: it was cut off
+    undoes: bool = False
 
     @property
     def what(self) -> tuple[str, str, int]:

@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .evidence import Blow, Evidence
+from .evidence import Blow, Evidence, Execution
 from .findings import Finding
-from .rules_effects import by_attempt
+from .rules_effects import by_key
 
 #: Nothing breaks by these.
 HARMLESS = {"start", "crowd"}
@@ -62,7 +62,7 @@ def figures(scenario: str, evidence: Evidence, findings: Sequence[Finding]) -> F
     """Count."""
     ends, releases, results = evidence.ends(), evidence.releases(), evidence.results()
     ended_ms = {run_id: min(row.at_ms for row in rows) for run_id, rows in ends.items()}
-    executions = by_attempt(evidence).values()
+    executions = by_key(evidence).values()
     struck = [blow for blow in evidence.blows if blow.kind not in HARMLESS]
     return Figures(
         scenario=scenario,
@@ -70,11 +70,21 @@ def figures(scenario: str, evidence: Evidence, findings: Sequence[Finding]) -> F
         steps=len(releases),
         blows=len(struck),
         lost=len(evidence.asked.keys() - ends.keys()) + len(releases.keys() - results.keys()),
-        again=sum(len(times) - 1 for times in executions),
-        doubled=sum(max(0, [each.end for each in times].count("did") - 1) for times in executions),
+        again=sum(_times_begun(each) - 1 for each in executions),
+        doubled=sum(max(0, _times_effective(each) - 1) for each in executions),
         recoveries_s=[_recovery_s(blow, ended_ms) for blow in struck],
         findings=len(findings),
     )
+
+
+def _times_begun(executions: list[Execution]) -> int:
+    """Count, without tries to undo that follow one that stumbled: those are meant to be."""
+    tries = sum(each.undoes and each.end == "stumbled" for each in executions[:-1])
+    return len(executions) - tries
+
+
+def _times_effective(executions: list[Execution]) -> int:
+    return sum(each.end in ("did", "undid") for each in executions)
 
 
 def _recovery_s(blow: Blow, ended_ms: dict[str, int]) -> float:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starlings.broker import LocalBroker
-from starlings.messages import Topics
+from starlings.messages import StarlingsError, Topics
 from support.services import running_services
 
 from .audit import audit
 from .evidence import Evidence, read_journal, read_log
 from .figures import Figures, figures
 from .findings import Finding
-from .schedules import Scenario, Size, dice
+from .schedules import Act, Scenario, Size, dice
 from .stage import Stage
 
 DUMP = "log.jsonl"
@@ -59,7 +59,7 @@ async def play(
     async with running_services(bootstrap, topics, folder) as services:
         async with services.client() as client:
             stage = Stage(services, client, scenario=scenario, size=size, seed=seed, broker=broker)
-            await stage.play(scenario.schedule(dice(seed, scenario.name), size))
+            broken = await _act(stage, scenario.schedule(dice(seed, scenario.name), size))
         evidence = Evidence(
             stage.asked,
             executions=read_journal(folder),
@@ -68,6 +68,15 @@ async def play(
         )
         await read_log(services, evidence)
     evidence.dump(folder / DUMP)
-    findings = audit(evidence)
+    findings = broken + audit(evidence)
     counted = figures(scenario.name, evidence, findings)
     return Verdict(scenario, seed, folder, counted, findings, time.monotonic() - began_s)
+
+
+async def _act(stage: Stage, acts: list[Act]) -> list[Finding]:
+    """Play; what cannot be played to its end is a finding, and the rest is audited all the same."""
+    try:
+        await stage.play(acts)
+    except (AssertionError, OSError, RuntimeError, StarlingsError) as error:
+        return [Finding("played to its end", "", f"{type(error).__name__}: {error}")]
+    return []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from starlings.choreography import Change, DecisionKind, Ledger, message_for
-from starlings.messages import RunDone, StepReady, StepSkipped, StopRequested
+from starlings.messages import CompensationReady, RunDone, StepReady, StepSkipped, StopRequested
 from support.recovery.coordinator import fold_record
 from support.recovery.log import Record
 
@@ -17,8 +17,8 @@ from .evidence import Evidence, Row
 from .findings import Finding, Rule, places
 
 #: What carries a decision out, on whatever topic.
-CARRIES_OUT = (StepReady, StepSkipped, StopRequested, RunDone)
-MUST_APPEAR = {DecisionKind.RELEASE, DecisionKind.END}
+CARRIES_OUT = (StepReady, CompensationReady, StepSkipped, StopRequested, RunDone)
+MUST_APPEAR = {DecisionKind.RELEASE, DecisionKind.UNDO, DecisionKind.END}
 
 
 def decisions_follow_from_the_log(evidence: Evidence) -> Iterator[Finding]:

@@ -28,7 +28,8 @@ AGENT = "agent"
 def keys_are_as_promised(evidence: Evidence) -> Iterator[Finding]:
     """The idempotency key names the attempt, so that a repeat can be recognised."""
     for each in evidence.executions:
-        if each.key != f"{each.run_id}/{each.step_id}/{each.attempt}":
+        of_attempt = f"{each.run_id}/{each.step_id}/{each.attempt}"
+        if each.key != (f"{of_attempt}/compensation" if each.undoes else of_attempt):
             text = f"attempt {each.attempt} of {each.step_id} had the key {each.key!r}"
             yield Finding("one key", each.run_id, text)
 
@@ -56,15 +57,15 @@ def what_is_reported_was_done(evidence: Evidence) -> Iterator[Finding]:
 
 def repeats_have_a_reason(evidence: Evidence) -> Iterator[Finding]:
     """An attempt is executed again only where at-least-once allows it."""
-    for what, executions in by_attempt(evidence).items():
+    for key, executions in by_key(evidence).items():
         for earlier, later in pairwise(executions):
-            if not _excused(evidence, earlier, later):
-                end = earlier.end or "was cut off"
+            tried_again = earlier.undoes and earlier.end == "stumbled"
+            if not (tried_again or _excused(evidence, earlier, later)):
                 text = (
-                    f"attempt {what[2]} of {what[1]} was begun again after {end}: at "
+                    f"{key} was begun again after it {earlier.end or 'was cut off'}: at "
                     f"{earlier.began_s:.3f} by {earlier.pid}, at {later.began_s:.3f} by {later.pid}"
                 )
-                yield Finding("effect once", what[0], text)
+                yield Finding("effect once", earlier.run_id, text)
 
 
 def steps_follow_their_dependencies(evidence: Evidence) -> Iterator[Finding]:
@@ -72,6 +73,8 @@ def steps_follow_their_dependencies(evidence: Evidence) -> Iterator[Finding]:
     began: dict[tuple[str, str], float] = {}
     ended: dict[tuple[str, str], float] = {}
     for each in evidence.executions:
+        if each.undoes:
+            continue
         step = each.run_id, each.step_id
         began[step] = min(each.began_s, began.get(step, each.began_s))
         if each.ended_s is not None and each.end in ("did", "failed"):
@@ -85,11 +88,11 @@ def steps_follow_their_dependencies(evidence: Evidence) -> Iterator[Finding]:
                     yield Finding("order", run_id, text)
 
 
-def by_attempt(evidence: Evidence) -> dict[tuple[str, str, int], list[Execution]]:
-    """Put executions of the same attempt together, in their order."""
-    found: dict[tuple[str, str, int], list[Execution]] = defaultdict(list)
+def by_key(evidence: Evidence) -> dict[str, list[Execution]]:
+    """Put executions of the same attempt, or of the same undoing, together in their order."""
+    found: dict[str, list[Execution]] = defaultdict(list)
     for each in evidence.executions:
-        found[each.what].append(each)
+        found[f"{each.run_id}/{each.step_id}/{each.attempt}/{each.undoes}"].append(each)
     return found
 
 

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from starlings.messages import (
+    CompensationReady,
+    CompensationScheduled,
     PlanCreated,
     PlanRejected,
     RunDone,
@@ -28,6 +30,8 @@ DECIDED = (
     StepReady,
     StepScheduled,
     StepSkipped,
+    CompensationReady,
+    CompensationScheduled,
     StopAnnounced,
     StopRequested,
     TimerFired,
@@ -76,6 +80,8 @@ def ends_are_right(evidence: Evidence) -> Iterator[Finding]:
         outputs = {s.step_id: s.output for s in done.steps if s.state == "done"}
         wrong = {n for n, value in asked.outputs.items() if outputs.get(n) != value}
         wrong |= outputs.keys() - asked.outputs.keys()
+        if asked.turns_round:
+            wrong &= outputs.keys()
         if wrong:
             text = f"wrong or missing outputs: {sorted(wrong)}"
             yield Finding("right end", run_id, text, places(*rows))

@@ -56,6 +56,7 @@ class Scenario:
     what: str
     schedule: Callable[[random.Random, Size], Schedule]
     programs: tuple[str, ...] = SERVICES
+    seated: bool = False  # services are static members: each comes back as who it was
     skewable: bool = False  # services have a wall clock that can be put forward and back
 
 
@@ -158,6 +159,15 @@ def _killed_in_recovery(rng: random.Random, size: Size) -> Schedule:
     ]
 
 
+def _seats(rng: random.Random, size: Size) -> Schedule:
+    acts: Schedule = []
+    for at_s in _times(rng, size, 5.0):
+        for n, victim in enumerate(rng.sample(SERVICES, len(SERVICES))):
+            killed_s = round(at_s + n, 2)
+            acts += [Act(killed_s, "kill", victim), Act(killed_s, "start", victim)]
+    return acts
+
+
 def _storm(rng: random.Random, size: Size) -> Schedule:
     """A little of everything, that a broker shared with others can bear."""
     victims = [*SERVICES]
@@ -179,6 +189,7 @@ SCENARIOS = (
         "recovery", "kill -9 of the coordinator, twice while it recovers", _killed_in_recovery
     ),
     Scenario("zombie", "a coordinator frozen for longer than its session, then woken", _zombie),
+    Scenario("seats", "kill -9 of static members, one after the other", _seats, seated=True),
     Scenario("rolling", "everything stopped and started again, one by one", _rolling),
     Scenario("scaling", "agents scaled 1 → 3 → 1 with long steps in flight", _scaled),
     Scenario("pauses", "the broker frozen for seconds", _broker_paused),

@@ -31,7 +31,7 @@ from .workload import AGENTS, Asked
 
 AGENT = str(Path(agent.__file__))
 SKEWED = str(Path(__file__).parent / "skewed")
-FORGOTTEN_AFTER_S = 12.0  # a dead member of a group: its session timeout, and the rebalance
+FORGOTTEN_AFTER_S = 10.0  # a dead member of a group: its session timeout, and the rebalance
 SETTLED_AFTER_S = 12.0  # an outage: who was thought dead has come back
 ASK_AGAIN_S = 0.5
 ENDED_WITHIN_S = 90.0
@@ -269,11 +269,14 @@ class Stage:
 
     def _spawn(self, victim: str) -> str:
         role = victim.partition("-")[0]
-        program = AGENT if role == "agent" else role
-        env = {"STARLINGS_SESSION_TIMEOUT_S": str(self._size.session_s)}
+        env = {}
+        if role == "coordinator":
+            env["STARLINGS_SESSION_TIMEOUT_S"] = str(self._size.session_s)
         if self._scenario.skewable:
             env |= {"PYTHONPATH": SKEWED, "CHAOS_CLOCK": f"clock-{role}"}
-        return self.services.spawn(program, env=env)
+        if self._scenario.seated:
+            env |= {"STARLINGS_STATIC_MEMBERSHIP": "true", "STARLINGS_INSTANCE": role}
+        return self.services.spawn(AGENT if role == "agent" else role, env=env)
 
     def _name(self, victim: str) -> str:
         """Name a process as the starter of services does."""

@@ -10,6 +10,9 @@ from collections import deque
 
 from starlings.choreography import Change, Decision, Ledger, Timer, confirmation_for, message_for
 from starlings.messages import (
+    Compensation,
+    CompensationDone,
+    CompensationReady,
     ErrorInfo,
     Message,
     Plan,
@@ -24,6 +27,7 @@ from starlings.messages import (
     attempt_id,
     message_id,
     timer_id,
+    undo_id,
 )
 from support.recovery.coordinator import fold_record
 from support.recovery.log import Record
@@ -33,6 +37,7 @@ from .evidence import Evidence, Execution, Row
 from .workload import Asked
 
 PID = 77
+RETRIES = (TimerKind.RETRY, TimerKind.UNDO_RETRY)
 
 
 class Told:
@@ -42,7 +47,7 @@ class Told:
         self.evidence = Evidence({each.run_id: each for each in asked})
         self._ledger = Ledger()
         self._now_ms = 1_000
-        self._work: deque[StepReady] = deque()
+        self._work: deque[StepReady | CompensationReady] = deque()
         self._due: deque[tuple[str, Timer]] = deque()
         for each in asked:
             self._ask(each.request)
@@ -59,12 +64,18 @@ class Told:
     def _go_on(self) -> None:
         while self._work or self._due:
             if self._work:
-                ready = self._work.popleft()
-                done = self._do(ready)
-                ident = attempt_id(done.run_id, done.step_id, done.attempt, done.NAME)
-                self.tell(ident, done)
+                self._work_on(self._work.popleft())
             else:
                 self._fire(*self._due.popleft())
+
+    def _work_on(self, ready: StepReady | CompensationReady) -> None:
+        if isinstance(ready, CompensationReady):
+            undone = self._undo(ready)
+            names = undone.run_id, undone.step_id, undone.attempt, undone.number, undone.NAME
+            self.tell(undo_id(*names), undone)
+        else:
+            done = self._do(ready)
+            self.tell(attempt_id(done.run_id, done.step_id, done.attempt, done.NAME), done)
 
     def tell(self, ident: str, fact: Message) -> Row:
         """Write a fact to `events`, and do what follows from it."""
@@ -73,14 +84,14 @@ class Told:
         if isinstance(change, Change):
             for decision in change.decisions:
                 self._carry_out(row.run_id, decision)
-            waiting = (t for t in change.timers if t.key.kind is TimerKind.RETRY)
+            waiting = (t for t in change.timers if t.key.kind in RETRIES)
             self._due.extend((row.run_id, timer) for timer in waiting)
         return row
 
     def _carry_out(self, run_id: str, decision: Decision) -> None:
         run = self._ledger.runs[run_id]
         message, confirmation = message_for(run, decision), confirmation_for(run, decision)
-        if isinstance(message, StepReady):
+        if isinstance(message, StepReady | CompensationReady):
             self._put(self.evidence.steps, f"steps.{message.agent}", decision.id, message)
             self._work.append(message)
         elif isinstance(message, StopRequested):
@@ -107,10 +118,23 @@ class Told:
             outcome=StepOutcome.ERROR if error else StepOutcome.OK,
             output=None if error else digest(ready.step_id, good, bad),
             error=error,
+            compensation=None if error else Compensation(agent=ready.agent),
         )
 
-    def _execute(self, ready: StepReady, end: str) -> None:
-        key = f"{ready.run_id}/{ready.step_id}/{ready.attempt}"
+    def _undo(self, ready: CompensationReady) -> CompensationDone:
+        self._execute(ready, "undid")
+        return CompensationDone(
+            run_id=ready.run_id,
+            step_id=ready.step_id,
+            attempt=ready.attempt,
+            number=ready.number,
+            agent=ready.agent,
+            outcome=StepOutcome.OK,
+        )
+
+    def _execute(self, ready: StepReady | CompensationReady, end: str) -> None:
+        undoes = isinstance(ready, CompensationReady)
+        key = f"{ready.run_id}/{ready.step_id}/{ready.attempt}" + "/compensation" * undoes
         began_s, self._now_ms = self._now_ms / 1000, self._now_ms + 10
         self.evidence.executions.append(
             Execution(
@@ -122,6 +146,7 @@ class Told:
                 began_s,
                 self._now_ms / 1000,
                 end,
+                undoes,
             )
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from starlings.messages import FailurePolicy, RetryPolicy, RunOutcome, RunRequested
 
@@ -27,11 +27,17 @@ class Asked:
     request: RunRequested
     outcome: RunOutcome
     outputs: dict[str, str] = field(default_factory=dict)  # of the steps that must succeed
+    turns_round: bool = False  # so that some steps may never have been begun
 
     @property
     def run_id(self) -> str:
         """The run."""
         return self.request.run_id or ""
+
+    @property
+    def is_undone(self) -> bool:
+        """Whether nothing of it may be left in the end."""
+        return self.outcome is RunOutcome.COMPENSATED
 
     @property
     def steps(self) -> Steps:
@@ -53,6 +59,11 @@ def probe(run_id: str) -> Asked:
 def crowd(run_id: str, *, width: int, pause_s: float) -> Asked:
     """Ask for many long steps side by side."""
     return _asked(run_id, [_step(f"w{n}", agent="north", pause_s=pause_s) for n in range(width)])
+
+
+def undone(run_id: str, steps: Steps) -> Asked:
+    """Ask for a run of which nothing may be left, since one of its steps fails."""
+    return _asked(run_id, steps, FailurePolicy.COMPENSATE)
 
 
 def _chain(rng: random.Random, run_id: str) -> Asked:
@@ -100,7 +111,27 @@ def _stopping(rng: random.Random, run_id: str) -> Asked:
     return _asked(run_id, steps, FailurePolicy.STOP)
 
 
-SHAPES: tuple[Callable[[random.Random, str], Asked], ...] = (
+def _saga(rng: random.Random, run_id: str) -> Asked:
+    """Fail at the end of a mesh, so that all of it is undone."""
+    steps = _mesh(rng, run_id).steps
+    leaves = {step["id"] for step in steps} - {n for step in steps for n in step["depends_on"]}
+    last = _step("last", *sorted(leaves), rng=rng)
+    last["input"]["fails"] = True
+    return undone(run_id, [*steps, last])
+
+
+def _broken_saga(rng: random.Random, run_id: str) -> Asked:
+    """Fail in the middle, while steps beside it are at work."""
+    steps = _mesh(rng, run_id).steps
+    failing = rng.choice(steps[1:])
+    failing["input"]["fails"] = True
+    failing["depends_on"] = failing["depends_on"] or [steps[0]["id"]]  # something is to be undone
+    return undone(run_id, steps)
+
+
+Shape: TypeAlias = Callable[[random.Random, str], Asked]
+SAGAS: tuple[Shape, ...] = (_saga, _broken_saga)
+SHAPES: tuple[Shape, ...] = (
     _chain,
     _diamond,
     _mesh,
@@ -108,6 +139,7 @@ SHAPES: tuple[Callable[[random.Random, str], Asked], ...] = (
     _skipping,
     _going_on,
     _stopping,
+    *SAGAS,
 )
 
 
@@ -132,13 +164,16 @@ def _step(
 def _asked(run_id: str, steps: Steps, on_failure: FailurePolicy = FailurePolicy.STOP) -> Asked:
     request = RunRequested(run_id=run_id, plan={"steps": steps}, on_failure=on_failure, retry=RETRY)
     outputs, failed = _foretell(steps, on_failure)
+    turns_round = on_failure in (FailurePolicy.STOP, FailurePolicy.COMPENSATE) and bool(failed)
     if not failed:
         outcome = RunOutcome.COMPLETED
+    elif on_failure is FailurePolicy.COMPENSATE:
+        outcome = RunOutcome.COMPENSATED
     elif on_failure is FailurePolicy.STOP or not outputs:
         outcome = RunOutcome.FAILED
     else:
         outcome = RunOutcome.PARTIAL
-    return Asked(request, outcome, outputs)
+    return Asked(request, outcome, outputs, turns_round)
 
 
 def _foretell(steps: Steps, on_failure: FailurePolicy) -> tuple[dict[str, str], set[str]]:
