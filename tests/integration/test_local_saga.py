@@ -7,7 +7,17 @@ import asyncio
 import pytest
 from support.waiting import wait_until
 
-from starlings import Agent, Compensation, LocalRun, Result, StepContext, StepFailed, TransientError
+from starlings import (
+    Agent,
+    Compensation,
+    JobAgent,
+    JobStatus,
+    LocalRun,
+    Result,
+    StepContext,
+    StepFailed,
+    TransientError,
+)
 from starlings.messages import (
     CancelRequested,
     CompensationAbandoned,
@@ -202,3 +212,28 @@ async def test_under_the_policy_stop_nothing_is_undone(trips):
     done = await LocalRun([step("flight"), FULL], trips.agents, options=options)
     assert done.outcome is RunOutcome.FAILED
     assert trips.log == ["flight booked"]
+
+
+async def test_a_job_is_undone_like_any_other_step(trips):
+    renders = JobAgent[str]("renders", description="Renders films", first_poll_s=0.001)
+    undone = []
+
+    @renders.create
+    def create(ctx: StepContext) -> str:
+        return ctx.idempotency_key
+
+    @renders.get
+    def get(handle: str) -> JobStatus:
+        return JobStatus("succeeded", output={"film": handle})
+
+    @renders.delete
+    def delete(handle: str) -> None: ...
+
+    @renders.compensate
+    def burn(film: dict[str, str]) -> None:
+        undone.append(film)
+
+    plan = [step("film", agent="renders"), step("hotel", "film", agent="hotel")]
+    done = await LocalRun(plan, [renders, *trips.agents])
+    assert done.outcome is RunOutcome.COMPENSATED
+    assert undone == [{"film": "local/film/1"}]

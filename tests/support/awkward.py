@@ -1,7 +1,8 @@
 """Agents that give trouble, to be run as processes by tests: slow ones and bad ones.
 
-`slow` leaves a line in `effects.txt` in its working directory for each thing that it does, and can
-be made to wait for a file. `odd` has tools that do what tools should not; `bulky` returns much.
+`slow`, and `undoable` when it undoes, leave a line in `effects.txt` in their working directory for
+each thing that they do, and can be made to wait for a file. `odd` has tools that do what tools
+should not; `bulky` returns much.
 """
 
 from __future__ import annotations
@@ -82,6 +83,22 @@ async def call_provider(told: Throttled, ctx: StepContext) -> str:
         )
     note(f"called-{time.time():.3f}", ctx)
     return ctx.step_id
+
+
+undoable = Agent("undoable", description="Does at once, and takes its time to undo it")
+
+
+@undoable.step
+def do(told: Slow, ctx: StepContext) -> Slow:
+    note("did", ctx)
+    return told
+
+
+@undoable.compensate
+async def undo(told: Slow, ctx: StepContext) -> None:
+    note("undoing", ctx)
+    await at(told.gate)
+    note("undid", ctx)
 
 
 odd = Agent("odd", description="Does what tools should not do")
