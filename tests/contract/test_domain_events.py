@@ -16,12 +16,14 @@ from support.waiting import wait_until
 from starlings import Agent, Event, EventContext, StepFailed, TransientError
 from starlings.agents.event import new_event
 from starlings.agents.listening import EventRuntime
+from starlings.choreography import Chain
 from starlings.kafka.admin import ensure_topics
 from starlings.kafka.codec import CLAIM_HEADER
-from starlings.kafka.dead_letters import CODE, MESSAGE
+from starlings.kafka.dead_letters import CODE, MESSAGE, ORIGIN, send_back
 from starlings.kafka.domain_events import DomainEventCodec
 from starlings.kafka.publisher import Publisher
 from starlings.messages import DomainEvent, EventHandled, RetryPolicy, header
+from starlings.messages.dead_letters import read_origin
 from starlings.service import KafkaPorts
 
 pytestmark = pytest.mark.kafka
@@ -246,6 +248,42 @@ async def test_hostile_records_are_put_aside_each_with_its_reason_and_the_next_i
     codes = {header(record.headers, "test"): header(record.headers, CODE) for record in dead}
     assert codes == {name: code for name, (_, _, code) in HOSTILE.items()}
     assert len(await stage.events("answered", 1)) == 1
+
+
+async def test_an_event_that_is_sent_back_reaches_only_the_agent_that_failed_and_keeps_its_names(
+    stage,
+):
+    fails, calls = [StepFailed("the line is dead", code="dead_line")], []
+    shaky = Agent("shaky", description="Works the second time")
+
+    @shaky.on(Opened)
+    def react(event: Opened, ctx: EventContext) -> Answered:
+        if fails:
+            raise fails.pop()
+        calls.append(ctx)
+        return Answered(text="at last")
+
+    steady: list[EventContext] = []
+    await stage.start(shaky, echo(steady))
+    await stage.put("opened", b'{"text":""}')
+    [letter] = await stage.dead(1)
+    group = stage.site.topics.event_group("shaky", "opened")
+    origin = read_origin(header(letter.headers, ORIGIN))
+    await send_back(stage.ports.publisher, letter, origin, count=1, group=group)
+    [answered] = await stage.events("answered", 1)
+
+    handled = await stage.handled(3)
+    chain = Chain()
+    for each in handled:
+        chain.add(each)
+    [root, following] = [event for _, event in chain.walk()]
+    assert {agent: each.error for agent, each in root.reactions.items()} == {
+        "shaky": None,
+        "echo": None,
+    }
+    assert answered.causation_id == calls[0].event_id == steady[0].event_id == root.id
+    assert following.id == answered.id
+    assert len(steady) == 1
 
 
 async def test_two_megabytes_pass_whoever_sends_them(stage):

@@ -11,16 +11,25 @@ import jsonschema
 import pytest
 import yaml
 
+from starlings.blobs import BlobStore
 from starlings.contract import CHANNELS, ROLES, broken_releases, drift, release, write
 from starlings.contract.__main__ import main
 from starlings.contract.channels import readers_of, writers_of
-from starlings.contract.schemas import dead_letter_headers_schema, headers_schema
+from starlings.contract.schemas import (
+    dead_letter_headers_schema,
+    domain_event_headers_schema,
+    headers_schema,
+)
+from starlings.kafka.codec import Codec
+from starlings.kafka.domain_events import CORRELATION, HOPS, TRAIL, DomainEventCodec
 from starlings.messages import (
     FACTS,
     MESSAGES,
+    DomainEvent,
     Envelope,
     Topics,
     attempt_id,
+    following,
     message_id,
     origin_key,
     run_id_at,
@@ -98,6 +107,19 @@ def test_the_headers_that_are_written_are_the_headers_that_are_published():
     }
 
 
+async def test_the_headers_of_a_domain_event_are_those_that_are_published():
+    event = DomainEvent(type="opened", id="e", correlation_id="r", value=b"{}")
+    event = following(event, agent="a", index=0, type="answered", value=b"{}")
+    codec = Codec(source="tests", blobs=BlobStore("memory:///"))
+    _, headers = await DomainEventCodec(codec, Topics()).encode(event)
+    written = {name: value.decode() for name, value in headers}
+    published = domain_event_headers_schema()
+    jsonschema.validate(written, published)
+    assert written.keys() <= published["properties"].keys()
+    page = (ROOT / "docs" / "choreography.md").read_text()
+    assert [name for name in (CORRELATION, HOPS, TRAIL) if f"`{name}`" not in page] == []
+
+
 def test_the_page_on_messages_tells_of_every_header_and_names_ids_as_they_are_made():
     page = (ROOT / "docs" / "messages.md").read_text()
     headers = headers_schema()["properties"] | dead_letter_headers_schema()["properties"]
@@ -128,9 +150,10 @@ def test_roles_read_and_write_only_what_lies_on_the_channel():
 
 def test_the_topics_file_has_every_topic_as_the_code_makes_it():
     published = yaml.safe_load((SCHEMAS / "topics.yaml").read_text())["topics"].values()
-    specs = [*Topics(prefix="p.").core_specs(), *Topics(prefix="p.").agent_specs("math")]
+    topics = Topics(prefix="p.")
+    specs = [*topics.core_specs(), *topics.agent_specs("math"), *topics.event_specs("opened")]
     made = {s.name: (s.partitions, s.settings) for s in specs}
-    names = {t["name"].format(prefix="p.", agent="math"): t for t in published}
+    names = {t["name"].format(prefix="p.", agent="math", event_type="opened"): t for t in published}
     assert {n: (t["partitions"], t["settings"]) for n, t in names.items()} == made
     dead = next(t for t in published if "dead" in t["name"])
     key = dead["key"].format(topic="t", partition=1, offset=2)

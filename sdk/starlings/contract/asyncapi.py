@@ -6,12 +6,18 @@ from typing import Any
 
 from starlings.messages import MESSAGES, Message, Topics
 
-from .channels import CHANNELS, DEAD_LETTERS, ROLES, Channel, Role
-from .schemas import claim_schema, dead_letter_headers_schema, headers_schema
+from .channels import CHANNELS, DEAD_LETTERS, DOMAIN_EVENTS, ROLES, Channel, Role
+from .schemas import (
+    claim_schema,
+    dead_letter_headers_schema,
+    domain_event_headers_schema,
+    headers_schema,
+)
 
 ASYNCAPI = "3.0.0"
 KAFKA_BINDING = "0.5.0"
 DEAD_LETTER = "dead_letter"
+DOMAIN_EVENT = "domain_event"
 _Object = dict[str, Any]
 
 
@@ -37,8 +43,9 @@ def asyncapi_document(version: str) -> _Object:
 def _channel(channel: Channel) -> _Object:
     names = _message_names(channel)
     parameters = {"prefix": {"$ref": "#/components/parameters/prefix"}}
-    if "{agent}" in channel.address:
-        parameters["agent"] = {"$ref": "#/components/parameters/agent"}
+    for name in ("agent", "event_type"):
+        if f"{{{name}}}" in channel.address:
+            parameters[name] = {"$ref": f"#/components/parameters/{name}"}
     return {
         "address": channel.address,
         "title": channel.name,
@@ -66,6 +73,8 @@ def _binding(channel: Channel) -> _Object:
 
 def _message_names(channel: Channel) -> list[str]:
     names = [model.NAME for model in channel.messages]
+    if channel.name == DOMAIN_EVENTS:
+        return [DOMAIN_EVENT]
     return [DEAD_LETTER, *names] if channel.name == DEAD_LETTERS else names
 
 
@@ -76,6 +85,8 @@ def _operations(role: Role) -> dict[str, _Object]:
             names = [m.NAME for m in models]
             if channel == DEAD_LETTERS and (action == "receive" or not names):
                 names = [DEAD_LETTER, *names]
+            if channel == DOMAIN_EVENTS:
+                names = [DOMAIN_EVENT]
             operation = _operation(role, action, channel, names)
             if action == "receive" and role.group and channel == role.group_reads:
                 operation["bindings"] = {"kafka": _group(role.group)}
@@ -112,11 +123,16 @@ def _components() -> _Object:
     }
     messages = {model.NAME: _message(model) for model in MESSAGES.values()}
     return {
-        "parameters": {"prefix": prefix, "agent": {"description": "name of an agent"}},
-        "messages": {**messages, DEAD_LETTER: _dead_letter()},
+        "parameters": {
+            "prefix": prefix,
+            "agent": {"description": "name of an agent"},
+            "event_type": {"description": "type of a domain event, as in ticket_created"},
+        },
+        "messages": {**messages, DEAD_LETTER: _dead_letter(), DOMAIN_EVENT: _domain_event()},
         "schemas": {
             "headers": headers_schema(),
             "dead_letter_headers": dead_letter_headers_schema(),
+            "domain_event_headers": domain_event_headers_schema(),
             "claim_check": {
                 key: value for key, value in claim_schema().items() if not key.startswith("$")
             },
@@ -143,4 +159,15 @@ def _dead_letter() -> _Object:
         "contentType": "application/octet-stream",
         "headers": {"$ref": "#/components/schemas/dead_letter_headers"},
         "payload": {"description": "any bytes"},
+    }
+
+
+def _domain_event() -> _Object:
+    return {
+        "name": DOMAIN_EVENT,
+        "title": DOMAIN_EVENT,
+        "summary": "An event of an author's own; any producer may write it, with headers or none.",
+        "contentType": "application/json",
+        "headers": {"$ref": "#/components/schemas/domain_event_headers"},
+        "payload": {"description": "what its author's model says"},
     }

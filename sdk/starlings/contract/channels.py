@@ -63,11 +63,14 @@ COMMANDS = (
 
 REGISTRY = (AgentDefined, AgentAlive, AgentCooldown)
 DEAD_LETTERS = "dead_letters"  # any bytes, as they were; and what became of them
+DOMAIN_EVENTS = "facts"  # their authors' own JSON
 MARKS = (DeadLetterRedriven, DeadLetterDiscarded)
 
 Messages = tuple[type[Message], ...]
 _DEFAULT = Topics()
 _AGENT = "some-agent"
+_EVENT = "some_event"
+_VARIABLE = {_AGENT: "{agent}", _EVENT: "{event_type}"}
 
 
 @dataclass(frozen=True)
@@ -82,13 +85,19 @@ class Channel:
     @property
     def address(self) -> str:
         """Name of the topic with its variable parts in braces, `{prefix}steps.{agent}`."""
-        name = self.spec.name.removeprefix(_DEFAULT.prefix).replace(_AGENT, "{agent}")
-        return "{prefix}" + name
+        return "{prefix}" + _variable(self.spec.name.removeprefix(_DEFAULT.prefix))
 
     @property
     def about(self) -> str:
         """What it is for."""
-        return self.spec.description.replace(f"the agent {_AGENT}", "one agent")
+        said = self.spec.description.replace(f"the agent {_AGENT}", "one agent")
+        return said.replace(f"the type {_EVENT}", "one type")
+
+
+def _variable(name: str) -> str:
+    for example, variable in _VARIABLE.items():
+        name = name.replace(example, variable)
+    return name
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,7 @@ class Role:
 def _channels() -> list[Channel]:
     specs = {spec.name: spec for spec in _DEFAULT.core_specs()}
     steps, checkpoints = _DEFAULT.agent_specs(_AGENT)
+    (domain_events,) = _DEFAULT.event_specs(_EVENT)
     run = run_key("{run_id}").decode()
     agent, instance = agent_key("{agent}").decode(), agent_key("{agent}", "{instance}").decode()
     work = "{run_id}/{step_id}/{attempt}"
@@ -126,6 +136,7 @@ def _channels() -> list[Channel]:
             f"{work} or {call_key(work, '{call}')}",
             (AttemptCheckpoint, CallCheckpoint),
         ),
+        Channel(DOMAIN_EVENTS, domain_events, run_key("{correlation_id}").decode(), ()),
         Channel("control", specs[_DEFAULT.control], run, (StopRequested,)),
         Channel(
             "agents",
@@ -144,7 +155,12 @@ ROLES: tuple[Role, ...] = (
         "client",
         "Whoever wants something done: the command line, the Python client, any producer.",
         reads={"events": FACTS, "agents": REGISTRY, DEAD_LETTERS: MARKS},
-        writes={"requests": (RunRequested,), "events": COMMANDS, DEAD_LETTERS: MARKS},
+        writes={
+            "requests": (RunRequested,),
+            "events": COMMANDS,
+            DOMAIN_EVENTS: (),
+            DEAD_LETTERS: MARKS,
+        },
     ),
     Role(
         "planner",
@@ -193,13 +209,26 @@ ROLES: tuple[Role, ...] = (
             "agents": (AgentCooldown,),
         },
         writes={
-            "events": (StepStarted, StepProgress, StepDone, CompensationDone, EventHandled),
+            "events": (StepStarted, StepProgress, StepDone, CompensationDone),
             "checkpoints": (AttemptCheckpoint, CallCheckpoint),
             "agents": REGISTRY,
             DEAD_LETTERS: (),
         },
-        group=_DEFAULT.agent_group(_AGENT).replace(_AGENT, "{agent}"),
+        group=_variable(_DEFAULT.agent_group(_AGENT)),
         group_reads="steps",
+    ),
+    Role(
+        "listener",
+        "An agent that reacts to domain events; it may be one that does steps, too.",
+        reads={DOMAIN_EVENTS: ()},
+        writes={
+            DOMAIN_EVENTS: (),
+            "events": (EventHandled,),
+            "agents": (AgentDefined, AgentAlive),
+            DEAD_LETTERS: (),
+        },
+        group=_variable(_DEFAULT.event_group(_AGENT, _EVENT)),
+        group_reads=DOMAIN_EVENTS,
     ),
 )
 

@@ -10,7 +10,10 @@ from pydantic.json_schema import GenerateJsonSchema
 from starlings.blobs import Claim
 from starlings.kafka.codec import CLAIM_ABOVE_BYTES, CLAIM_HEADER
 from starlings.kafka.dead_letters import CODE, KEY, MESSAGE, ORIGIN
+from starlings.kafka.domain_events import CORRELATION, HOPS, TRAIL
 from starlings.messages import GROUP_HEADER, REDRIVE_HEADER, Message
+from starlings.messages.base import ID_PATTERN
+from starlings.messages.domain import LONGEST_EVENT_ID
 
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -86,6 +89,30 @@ def dead_letter_headers_schema() -> Schema:
             KEY: {**text, "description": "the key it had, byte for byte; empty for none"},
             GROUP_HEADER: {**text, "description": "the consumer group that could not handle it"},
         },
+    }
+
+
+def domain_event_headers_schema() -> Schema:
+    """Describe the headers of a domain event; each of them may be missing."""
+    text = {"type": "string"}
+    own = {
+        "ce_id": {**text, "maxLength": LONGEST_EVENT_ID, "description": "else where it lies"},
+        "ce_type": {**text, "description": "`facts.` and its type; the topic is what counts"},
+        "ce_subject": {**text, "description": "the correlation id"},
+        "ce_causationid": {**text, "description": "ce_id of the event that led to this one"},
+        CORRELATION: {
+            **text,
+            "pattern": ID_PATTERN,
+            "description": "the run; else the record's key, where that can name one, or the place",
+        },
+        HOPS: {**text, "pattern": r"^\d+$", "description": "how many reactions lie before it"},
+        TRAIL: {**text, "description": "types of the latest events before it, with commas between"},
+    }
+    ours = headers_schema()
+    return {
+        "type": "object",
+        "description": "CloudEvents 1.0 in Kafka's binary content mode; values are UTF-8 text.",
+        "properties": {**ours["properties"], **own},
     }
 
 

@@ -13,6 +13,7 @@ from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
 from starlings.messages import (
+    REDRIVE_HEADER,
     DomainEvent,
     Envelope,
     Headers,
@@ -22,6 +23,7 @@ from starlings.messages import (
     UndecodableMessage,
     event_ce_type,
     header,
+    read_redrive_mark,
     run_id_at,
 )
 from starlings.messages.base import ID_PATTERN
@@ -86,6 +88,7 @@ class DomainEventCodec:
         return Received(origin, record.timestamp, record.key, envelope, event)
 
     def _event(self, record: ConsumerRecord, origin: Origin, value: bytes) -> DomainEvent:
+        origin = _first_place(record, origin)
         hops = header(record.headers, HOPS) or "0"
         trail = header(record.headers, TRAIL)
         try:
@@ -104,6 +107,12 @@ class DomainEventCodec:
             raise UndecodableMessage(
                 f"the headers make no sense: {said}", code="bad_headers"
             ) from None
+
+
+def _first_place(record: ConsumerRecord, origin: Origin) -> Origin:
+    """Say where an event lay first: sent back from the dead letters, it keeps its names."""
+    mark = read_redrive_mark((header(record.headers, REDRIVE_HEADER) or "").encode())
+    return mark[0] if mark else origin
 
 
 def _correlation_id(record: ConsumerRecord, origin: Origin) -> str:

@@ -9,6 +9,8 @@ from aiokafka import OffsetAndMetadata, TopicPartition
 
 from starlings.choreography import CarryPolicy, Ledger, Position
 from starlings.messages import (
+    EventHandled,
+    EventOutcome,
     Plan,
     PlanCreated,
     RunDone,
@@ -92,6 +94,25 @@ async def test_what_was_decided_and_not_confirmed_comes_again_under_its_id(stage
     await stage.see(lambda: len(stage.all(StepReady, "r")) == 4, "both come again")
     assert stage.works("r") == [work_id("r", "a"), work_id("r", "b")]
     assert len({seen.record.value for seen in stage.all(StepReady, "r")}) == 2
+
+
+async def test_reactions_to_events_are_passed_over_by_their_header_and_never_held(stage):
+    handled = EventHandled(
+        run_id="r", agent="a", event_id="e", event_type="opened", outcome=EventOutcome.OK
+    )
+    for number in range(5):  # before there is a plan of that id, and while the log is read back
+        await stage.tell(handled, f"e/{number}")
+    headers = [("ce_type", EventHandled.CE_TYPE.encode()), ("ce_subject", b"r")]
+    await stage.tell_raw(b"no body that anybody would read", key=b"r", headers=headers)
+    actor = await (await stage.start()).ready()
+    [partition] = actor.coordinator.partitions.values()
+    assert not partition.ledger.held
+    await stage.plan("r", step("a"))
+    await stage.tell(handled, "e/later")
+    await stage.play("r", "a")
+    assert (await stage.end("r")).outcome is RunOutcome.COMPLETED
+    assert actor.coordinator.counters.undecodable == 0
+    assert stage.on(stage.topics.dead_letters) == []
 
 
 async def test_a_restart_reads_from_restore_from_and_not_from_the_beginning(stage):

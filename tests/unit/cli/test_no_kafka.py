@@ -9,6 +9,7 @@ import pytest
 
 NEEDING_KAFKA = [
     ["run", "Calculate 5 factorial"],
+    ["emit", "ticket_created", "{}"],
     ["runs"],
     ["show", "latest"],
     ["watch", "r1"],
