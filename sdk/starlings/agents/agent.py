@@ -117,7 +117,12 @@ class Agent:
 
     @overload
     def tool(
-        self, /, *, name: str | None = None, description: str | None = None
+        self,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        idempotent: bool = False,
     ) -> Callable[[F], F]: ...
 
     def tool(
@@ -127,15 +132,25 @@ class Agent:
         *,
         name: str | None = None,
         description: str | None = None,
+        idempotent: bool = False,
     ) -> F | Callable[[F], F]:
         """Register a tool: a plain or async function with annotations and a docstring.
+
+        A call that a model chose is not repeated when its step is started again, since its answer
+        is kept. `idempotent` says that repeating it does no harm: then nothing needs to be kept.
 
         Raises:
             ConfigError: saying what is wrong with it.
         """
 
         def register(function: F) -> F:
-            tool = Tool(function, agent=self.name, name=name, description=description)
+            tool = Tool(
+                function,
+                agent=self.name,
+                name=name,
+                description=description,
+                idempotent=idempotent,
+            )
             if self._step is not None:
                 raise self._both()
             if tool.name in self._tools:

@@ -71,6 +71,10 @@ class CheckpointStore:
         """Give what is known of a partition; nothing, where it was not restored."""
         return self._views.setdefault(partition, View())
 
+    def partitions(self) -> set[int]:
+        """Name the partitions of which something is known."""
+        return set(self._views)
+
     def of_partition(self, partition: int) -> Mapping[str, AttemptCheckpoint]:
         """Give what is remembered of each piece of work of a partition, by its work's name."""
         return self.view(partition).attempts

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from starlings.messages import CompensationReady, ErrorInfo, StepReady
 
+from .once import Call, Once, current_once
 from .values import json_value
 
 Heartbeat = Callable[[JsonValue], Awaitable[None]]
@@ -54,6 +55,7 @@ class StepContext:
     reason: str = ""
     state: JsonValue = None
     on_heartbeat: Heartbeat = field(default=no_heartbeat, repr=False, compare=False)
+    memory: Once = field(default_factory=current_once, repr=False, compare=False)
 
     @property
     def log(self) -> Any:
@@ -78,6 +80,18 @@ class StepContext:
     async def heartbeat(self, progress: Any = None) -> None:
         """Give a sign of life, with anything JSON-serialisable that tells how far the step is."""
         await self.on_heartbeat(json_value(progress, "the progress"))
+
+    async def once(self, name: str, call: Call) -> Any:
+        """Make a call whose answer is kept: an attempt that is started again does not repeat it.
+
+        `call` takes no arguments, is plain or async, and returns what JSON can carry; what it
+        raises is not kept. `name` tells it apart from the other calls of the step.
+
+        Raises:
+            StepFailed: `bad_call_name`, `bad_call`, `output_not_json` or `output_too_large`.
+            Exception: whatever the call itself raised.
+        """
+        return await self.memory(name, call)
 
 
 def step_context(

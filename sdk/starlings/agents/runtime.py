@@ -44,7 +44,11 @@ from starlings.messages import (
 from starlings.service import KafkaPorts, child_traceparent, log_context
 
 from .agent import Agent
+from .checkpoints import CheckpointStore
+from .claims import Claims
 from .execute import ModelPort, execute
+from .once import remembering
+from .own_claims import ClaimSettings
 from .pace import Pace
 from .presence import BEAT_EVERY_S, registered
 from .stops import Stops
@@ -67,6 +71,7 @@ class AgentRuntime:
         instance: str,
         model: ModelPort | None = None,
         concurrency: int | None = None,
+        claims: ClaimSettings | None = None,
     ) -> None:
         self.agent = agent
         self._ports = ports
@@ -77,10 +82,13 @@ class AgentRuntime:
         self._saying: set[asyncio.Task[None]] = set()
         self._signs = 0
         self._started_at = datetime.now(UTC)
+        topic = ports.topics.steps(agent.name)
+        store = CheckpointStore(ports, ports.topics.checkpoints(agent.name))
+        self.claims = Claims(store, topic=topic, instance=instance, settings=claims)
         self.consumer = ParallelConsumer(
             ports.connection,
             ports.codec,
-            topic=ports.topics.steps(agent.name),
+            topic=topic,
             group_id=ports.topics.agent_group(agent.name),
             concurrency=concurrency or agent.concurrency,
             handler=self._handle,
@@ -88,6 +96,7 @@ class AgentRuntime:
             on_poison=self._bury,
             default=StepReady,
             settings=ConsumerSettings(seat=ports.seat),
+            custody=self.claims,
         )
         self.pace = Pace(agent.name, ports, self.consumer, instance=instance)
         self._undoing = Undoing(agent, self.consumer, instance=instance)
@@ -99,7 +108,8 @@ class AgentRuntime:
     async def run(self, stop: asyncio.Event, grace_s: float) -> None:
         """Work until told to stop; enter the registry meanwhile, and leave it at the end."""
         present = registered(self.agent.definition(), self._ports, self._alive)
-        async with self._following_control(), self.pace.kept(), present:
+        claims = self.claims.kept()
+        async with self._following_control(), self.pace.kept(), present, claims:
             log.info(
                 "agent at work",
                 agent=self.agent.name,
@@ -116,7 +126,10 @@ class AgentRuntime:
         if not isinstance(work, StepReady | CompensationReady):
             raise InvariantBroken(f"{work.NAME} does not belong on {self.consumer.topic}")
         trace = child_traceparent(received.envelope.traceparent)
-        with log_context(run_id=work.run_id, step_id=work.step_id, traceparent=trace):
+        with (
+            log_context(run_id=work.run_id, step_id=work.step_id, traceparent=trace),
+            remembering(self.claims.calls(received)),
+        ):
             done: StepDone | CompensationDone
             if isinstance(work, StepReady):
                 done = await self._work(work, received, trace)

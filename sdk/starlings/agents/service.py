@@ -26,6 +26,7 @@ from starlings.service import (
 
 from .agent import Agent
 from .listening import EventRuntime
+from .own_claims import LEASE_S, ClaimSettings
 from .runtime import AgentRuntime
 
 
@@ -34,6 +35,13 @@ class AgentSettings(ServiceSettings):
 
     concurrency: int | None = Field(
         default=None, ge=1, le=100_000, description="steps at once, else what the agent says"
+    )
+    claim_lease_s: float = Field(
+        default=LEASE_S,
+        ge=1,
+        le=3_600,
+        description="seconds from 1 to 3600 without a word until an instance at work on a step"
+        " is taken for dead",
     )
     ensure_topics: bool = Field(
         default=False, description="true: create the agent's topics where they are missing"
@@ -112,7 +120,8 @@ def _runtimes(
     given: _Given = {"instance": ctx.instance, "concurrency": ctx.settings.concurrency}
     runtimes: list[AgentRuntime | EventRuntime] = []
     if agent.takes_steps:
-        runtimes.append(AgentRuntime(agent, ports, model=model, **given))
+        claims = ClaimSettings(lease_s=ctx.settings.claim_lease_s)
+        runtimes.append(AgentRuntime(agent, ports, model=model, claims=claims, **given))
     if agent.reactions:
         hops, alone = ctx.settings.event_hop_limit, not agent.takes_steps
         runtimes.append(EventRuntime(agent, ports, hop_limit=hops, registers=alone, **given))

@@ -7,17 +7,21 @@ Rules:
   objects; `"{{steps.<id>.output}}"` for an earlier step's whole output, of which the prompt shows
   only the summary.
 - The output of the last call is the step's output.
+- The model's answers, and those of tools that are not declared idempotent, are kept: a step that is
+  started again after a crash pays for no token twice and repeats no call.
 - A tool that raises is shown to the model once, with what has been done so far; the model answers
   with the calls that are left. Transient errors are not the model's to mend: they end the attempt.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from typing import Any
 
 from pydantic import JsonValue
+from pydantic_core import to_json
 
 from starlings.choreography.context import render_task
 from starlings.llm.errors import ModelFailed
@@ -28,12 +32,15 @@ from starlings.messages import (
     StepFailed,
     StepReady,
     ToolCall,
+    Usage,
     error_info,
 )
 
 from .agent import Agent
 from .context import StepContext
+from .kept_tool import call_once
 from .model_port import ModelPort, Spent
+from .once import OWN_PREFIX
 from .planned_calls import (
     MAX_CALLS,
     PlannedCall,
@@ -128,6 +135,8 @@ class _ToolPlan:
         self._spent = spent
         self._model = model
         self._last: Result | None = None
+        self._asked = 0
+        self._planned = ""  # names the answer that the calls belong to
         self._undos: list[Compensation | bool] = []
 
     async def run(self) -> Result:
@@ -150,6 +159,19 @@ class _ToolPlan:
             raise failed.as_step_failed() from failed.cause
 
     async def _ask(self, messages: list[dict[str, str]]) -> tuple[list[PlannedCall], Any]:
+        self._asked += 1
+        answer: Any = await self._ctx.memory.plain(
+            f"{OWN_PREFIX}model/{self._asked}", lambda: self._answer(messages), valid=self._is_valid
+        )
+        self._spent.add(Usage.model_validate(answer["usage"]))
+        value = answer["value"]
+        self._planned = f"{self._asked}/{_digest(value)}"
+        if not value["calls"]:
+            why = clean_text(str(value["cannot"]))
+            raise StepFailed(f"agent {self._agent.name!r} cannot do this: {why}", code="cannot")
+        return read_calls(value, self._agent, self._ready), value
+
+    async def _answer(self, messages: list[dict[str, str]]) -> JsonValue:
         try:
             answer = await self._model.structured(
                 messages,
@@ -161,11 +183,11 @@ class _ToolPlan:
         except ModelFailed as error:
             self._spent.add(error.usage)
             raise
-        self._spent.add(answer.usage)
-        if not answer.value["calls"]:
-            why = clean_text(str(answer.value["cannot"]))
-            raise StepFailed(f"agent {self._agent.name!r} cannot do this: {why}", code="cannot")
-        return read_calls(answer.value, self._agent, self._ready), answer.value
+        return {"value": answer.value, "usage": answer.usage.model_dump(mode="json")}
+
+    def _is_valid(self, kept: Any) -> bool:
+        """Look at an answer that was kept; the agent may have other tools by now."""
+        return isinstance(kept, dict) and not self._problems(kept.get("value"))
 
     def _problems(self, answer: Any) -> list[str]:
         has_previous = self._last is not None
@@ -174,7 +196,8 @@ class _ToolPlan:
     async def _make_all(self, calls: list[PlannedCall]) -> Result:
         for position, call in enumerate(calls):
             args = call.filled(self._last.output if self._last else None)
-            self._last = await _make(call, args, position, self._ctx, self._spent)
+            place = f"{OWN_PREFIX}call/{self._planned}/{position}"
+            self._last = await _make(call, args, position, self._ctx, self._spent, place=place)
             self._undos.append(self._last.undo)
         if self._last is None:
             raise RuntimeError("a plan without calls is never made")
@@ -199,7 +222,13 @@ def _undo_of_all(agent: Agent, undos: list[Compensation | bool]) -> Compensation
 
 
 async def _make(
-    call: PlannedCall, args: dict[str, JsonValue], position: int, ctx: StepContext, spent: Spent
+    call: PlannedCall,
+    args: dict[str, JsonValue],
+    position: int,
+    ctx: StepContext,
+    spent: Spent,
+    *,
+    place: str | None = None,
 ) -> Result:
     record = ToolCall(
         tool=call.tool.name,
@@ -207,7 +236,10 @@ async def _make(
         reasoning=call.reasoning,
     )
     try:
-        result = await call.tool.call(args, ctx)
+        if place is None:
+            result = await call.tool.call(args, ctx)
+        else:
+            result = await call_once(call.tool, args, ctx, place)
     except Exception as error:
         record = record.model_copy(update={"error": clean_text(describe(error))})
         spent.calls.append(record)
@@ -215,6 +247,10 @@ async def _make(
     spent.calls.append(record.model_copy(update={"output": recorded(result.output)}))
     spent.add(result.usage)
     return result
+
+
+def _digest(answer: JsonValue) -> str:
+    return hashlib.sha256(to_json(answer)).hexdigest()[:12]
 
 
 # -- what the model is told ------------------------------------------------------------------------

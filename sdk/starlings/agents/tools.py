@@ -38,7 +38,9 @@ class Tool:
         agent: str,
         name: str | None = None,
         description: str | None = None,
+        idempotent: bool = False,
     ) -> None:
+        self.idempotent = idempotent
         self.name = name or str(getattr(function, "__name__", type(function).__name__))
         what = f"tool {self.name!r} of agent {agent!r}"
         if not NAME_PATTERN.fullmatch(self.name):

@@ -39,6 +39,7 @@ from starlings.messages import (
 )
 
 from .codec import Received
+from .custody import Custody
 from .partition import Partition, Record
 
 log = structlog.get_logger(__name__)
@@ -116,10 +117,24 @@ class Retry:
 class Running:
     """A record at work."""
 
-    __slots__ = ("cancellation", "finished", "handling", "partition", "received", "record", "task")
+    __slots__ = (
+        "cancellation",
+        "finished",
+        "handling",
+        "kept",
+        "partition",
+        "received",
+        "record",
+        "since",
+        "task",
+    )
 
-    def __init__(self, record: Record, partition: Partition) -> None:
+    def __init__(
+        self, record: Record, partition: Partition, *, since: float = 0.0, kept: bool = False
+    ) -> None:
         self.record = record
+        self.since = since  # by the event loop's clock
+        self.kept = kept  # something of it is in custody
         self.partition = partition
         self.received: Received | None = None
         self.task: asyncio.Task[None] | None = None
@@ -166,16 +181,25 @@ class Execution:
         self._counters = counters
         self._default = default
         self._group_id = group_id
+        self.custody: Custody | None = None
 
     async def run(self, running: Running) -> None:
         """Bring one record to its end; `running.finished` says whether its offset is done."""
         _running.set(running)
         try:
+            if running.kept and self.custody is not None:
+                await self.custody.begin(running)
             await self._until_done(running)
-        except HandedBack as reason:
+        except (asyncio.CancelledError, HandedBack) as reason:
+            if running.kept and self.custody is not None:
+                await self.custody.handed_back(running)
+            if isinstance(reason, asyncio.CancelledError):
+                raise
             log.info("a record is handed back", topic=running.record.topic, reason=str(reason))
             return
-        running.finished = True
+        running.finished = True  # whatever becomes of what is kept of it
+        if running.kept and self.custody is not None:
+            await self.custody.ended(running)
 
     async def _until_done(self, running: Running) -> None:
         try:

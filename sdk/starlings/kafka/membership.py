@@ -11,10 +11,10 @@ How rebalances go (they are eager: everything is revoked, then assigned anew):
 
 - Revoked: nothing new starts; what is done is committed; queues are handed back. What runs goes
   on.
-- Assigned: what runs for partitions really lost is cancelled. Every partition, kept or new, reads
-  the group's commit again (while we were away another may have owned it), unites it with what it
-  knows, and fetches from there: done records are skipped, running ones are not started a second
-  time.
+- Assigned: what runs for partitions really lost is cancelled, unless it is claimed (`custody`).
+  Every partition, kept or new, reads the group's commit again (while we were away another may have
+  owned it), unites it with what it knows, and fetches from there: done records are skipped, running
+  ones are not started a second time.
 - A commit belongs to the assignment it was made for. The client sends commits with whatever
   generation is current, and would retry one over a rebalance; so one under way is stopped first.
 """
@@ -132,6 +132,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
     async def leave(self, *, for_good: bool) -> None:
         """Commit what is done, leave the group, close the connections."""
         await _end(self._opening, self._committing)
+        await self._claim()
         self._left = True  # a successor may be at work already: rebalances are its business now
         await self._commit(self._settings.revoke_timeout_s)
         if not for_good:
@@ -188,6 +189,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
         self._joining_since = self._clock()
         self._pool.hold()
         await _end(self._opening, self._committing)
+        await self._claim()
         await self._commit(self._settings.revoke_timeout_s)
         self._epoch += 1
         for partition in self._pool.partitions.values():
@@ -203,6 +205,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
         self._epoch += 1
         self._generation = self._current_generation()
         self._pool.own(assigned)
+        if self._pool.custody is not None:
+            self._pool.custody.assigned([tp.partition for tp in assigned])
         self._watchdog.reset()
         log.info(
             "partitions assigned",
@@ -213,7 +217,14 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
         await _end(self._opening)
         self._opening = asyncio.create_task(self._open_all(list(assigned)))
 
+    async def _claim(self) -> None:
+        if self._pool.custody is not None:
+            await self._pool.custody.revoking()
+
     async def _open_all(self, tps: list[TopicPartition]) -> None:
+        custody = self._pool.custody
+        if custody is not None:
+            await self._insist(lambda: custody.restore([tp.partition for tp in tps]))
         commits = await self._insist(lambda: committed(self._connection, self._group_id, tps))
         turn = asyncio.Semaphore(_OPENINGS)
 
@@ -236,6 +247,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
                 self._connection, tp, begin=begin, low=done.low, window=self._settings.window
             )
         partition.reopen(done, ids)
+        if self._pool.custody is not None:
+            self._pool.custody.opened(tp.partition, partition.offsets.done, end)
         consumer.seek(tp, partition.offsets.low)
         self._pool.room.set()
 

@@ -8,6 +8,9 @@ What it promises about a record:
 - Its offset counts as done when the handler has returned or the record has been buried, never
   before.
 
+With a `custody`, a record that is at work under a claim goes on when its partition is lost, and one
+that is claimed by another member is not started.
+
 And about the consumer: polling never stops, however long handlers take; a rebalance cancels only
 what is really lost; a consumer that stalls or fails is built anew under the running handlers;
 `run` ends only because `stop` was set, or it was cancelled.
@@ -26,6 +29,7 @@ from starlings.messages import ConfigError, Message, Origin
 
 from .codec import Received
 from .connection import Connection
+from .custody import Custody
 from .execution import (
     Burial,
     Cancellation,
@@ -87,6 +91,7 @@ class ParallelConsumer:
         default: type[Message] | None = None,
         retry: Retry | None = None,
         settings: ConsumerSettings | None = None,
+        custody: Custody | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.topic = topic
@@ -101,6 +106,9 @@ class ParallelConsumer:
             on_poison=on_poison, on_undecodable=on_undecodable, group_id=group_id
         )  # fmt: skip
         self._pool = self._new_pool()
+        self._pool.custody = self._execution.custody = custody
+        if custody is not None:
+            custody.attach(self._pool)
         self._started = clock()
         self._leaving: set[asyncio.Task[None]] = set()
 

@@ -90,6 +90,7 @@ class Partition:
         "ids",
         "offsets",
         "open",
+        "parked",
         "queue",
         "queued_bytes",
         "running",
@@ -103,6 +104,7 @@ class Partition:
         self.queue: deque[Record] = deque()
         self.queued_bytes = 0
         self.running: set[int] = set()
+        self.parked: dict[int, Record] = {}  # somebody else is at work on these
         self.open = False
         self.crowded = False
         self._limits = limits
@@ -127,6 +129,7 @@ class Partition:
         """Hand back what has not been started: it was never done, so nobody needs to be told."""
         self.queue.clear()
         self.queued_bytes = 0
+        self.parked.clear()
 
     def reopen(self, done: Done, ids: RecentIds) -> None:
         """Begin (again) at what the group knows to be done, united with what is known here."""
@@ -192,6 +195,18 @@ class Partition:
         if self.open and self.offsets.is_pending(record.offset):
             self.queue.appendleft(record)
             self.queued_bytes += size_of(record)
+
+    def park(self, record: Record) -> None:
+        """Put a record aside that was to be started, since somebody else is at work on it."""
+        self.running.discard(record.offset)
+        self.parked[record.offset] = record
+
+    def unpark(self, offset: int) -> Record | None:
+        """Take a parked record, to be started or finished; None where it is not parked."""
+        record = self.parked.pop(offset, None)
+        if record is not None:
+            self.running.add(offset)
+        return record
 
     def to_commit(self) -> Commit | None:
         """Say what to commit; None while nothing has changed since the last success."""

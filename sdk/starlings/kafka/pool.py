@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 from aiokafka import TopicPartition
 
+from .custody import Custody, Verdict
 from .execution import Cancellation, Counters, Running
 from .partition import Limits, Partition, Record
 from .recent_ids import Window
@@ -36,6 +37,7 @@ class Pool:
         self.running: dict[tuple[TopicPartition, int], Running] = {}
         self.accepting = True
         self.ready = False  # all of an assignment has been opened, at least once
+        self.custody: Custody | None = None
         self.room = asyncio.Event()  # something ended: a full queue may have room again
         self._run = run
         self._concurrency = concurrency
@@ -60,12 +62,17 @@ class Pool:
         return sum(partition.queued_bytes for partition in self.partitions.values())
 
     def own(self, tps: Iterable[TopicPartition]) -> None:
-        """Keep what is still ours, cancel and forget what is lost, begin what is new."""
+        """Keep what is still ours, cancel and forget what is lost, begin what is new.
+
+        What is at work under a claim goes on, also where its partition is lost.
+        """
         ours = set(tps)
         for lost in self.partitions.keys() - ours:
             del self.partitions[lost]
         for (tp, _), running in list(self.running.items()):
-            if tp not in ours and running.cancellation is not Cancellation.LOST:
+            if tp in ours or running.cancellation is Cancellation.LOST:
+                continue
+            if self.custody is None or not self.custody.keeps(running):
                 running.cancel(Cancellation.LOST)
         for tp in ours - self.partitions.keys():
             partition = Partition(tp, window=self._window, limits=self._limits)
@@ -113,7 +120,24 @@ class Pool:
                 self._in_turn.discard(partition.tp)
                 continue
             turns.rotate(-1)
-            self._start(partition, record)
+            if self.custody is None or not self.custody.concerns(partition.tp.partition):
+                self._start(partition, record)
+            else:
+                self._admit(self.custody, partition, record)
+
+    def release(self, tp: TopicPartition, offset: int) -> None:
+        """Let a parked record have its turn: whoever held it does so no more."""
+        partition = self.partitions.get(tp)
+        if partition is not None and (record := partition.unpark(offset)) is not None:
+            partition.give_back(record)
+            self.offer(partition)
+            self.fill()
+
+    def settle(self, tp: TopicPartition, offset: int) -> None:
+        """Count a parked record as done: whoever held it has brought it to its end."""
+        partition = self.partitions.get(tp)
+        if partition is not None and partition.unpark(offset) is not None:
+            partition.finish(offset)
 
     def cancel_all(self, reason: Cancellation) -> int:
         """Cancel everything at work."""
@@ -130,11 +154,20 @@ class Pool:
             return False
         return True
 
-    def _start(self, partition: Partition, record: Record) -> None:
-        running = Running(record, partition)
+    def _admit(self, custody: Custody, partition: Partition, record: Record) -> None:
+        verdict = custody.verdict(partition.tp.partition, record)
+        if verdict is Verdict.HELD:
+            partition.park(record)
+        elif verdict is Verdict.DONE:
+            partition.finish(record.offset)
+        else:
+            self._start(partition, record, kept=verdict is Verdict.RESUME)
+
+    def _start(self, partition: Partition, record: Record, *, kept: bool = False) -> None:
+        loop = asyncio.get_running_loop()
+        running = Running(record, partition, since=loop.time(), kept=kept)
         self.running[partition.tp, record.offset] = running
         self._idle.clear()
-        loop = asyncio.get_running_loop()
         if not self._started:
             loop.call_soon(self._next_turn)
         self._started += 1

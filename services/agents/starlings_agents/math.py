@@ -27,25 +27,25 @@ _ROOT_BITS = 70
 Numbers = Annotated[list[Number], Field(min_length=1, max_length=10_000)]
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 def add(a: Number, b: Number) -> int | float:
     """Adds two numbers."""
     return give(a + b)
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 def subtract(a: Number, b: Number) -> int | float:
     """Subtracts b from a."""
     return give(a - b)
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 def multiply(a: Number, b: Number) -> int | float:
     """Multiplies two numbers."""
     return give(a * b)
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 def divide(a: Number, b: Number) -> int | float:
     """Divides a by b."""
     if b == 0:
@@ -53,7 +53,7 @@ def divide(a: Number, b: Number) -> int | float:
     return give(a / b)
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 def modulo(a: Number, b: Number) -> int | float:
     """Gives the remainder of a divided by b; it has the sign of b."""
     if b == 0:
@@ -61,7 +61,7 @@ def modulo(a: Number, b: Number) -> int | float:
     return give(a % b)
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 def power(a: Number, b: Number) -> int | float:
     """Raises a to the power of b."""
     if a == 0 and b < 0:
@@ -88,7 +88,7 @@ def _power_of_floats(a: Fraction, b: Fraction) -> int | float:
     return int(result) if result.is_integer() and 1 <= abs(result) < _EXACT_DOUBLES else result
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 def sqrt(a: Number) -> int | float:
     """Takes the square root."""
     if a < 0:
@@ -99,7 +99,7 @@ def sqrt(a: Number) -> int | float:
     return give(root) if root * root == a else nearest(root)
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 def factorial(n: Annotated[Whole, Field(ge=0)]) -> int:
     """Takes the factorial of a whole number from 0 on."""
     size = math.lgamma(min(n, 10**12) + 1) / math.log(10)
@@ -108,13 +108,13 @@ def factorial(n: Annotated[Whole, Field(ge=0)]) -> int:
     return math.factorial(n)
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 def absolute(a: Number) -> int | float:
     """Takes the absolute value."""
     return give(abs(a))
 
 
-@agent.tool(name="round")
+@agent.tool(name="round", idempotent=True)
 def round_half_up(a: Number, decimals: Annotated[Whole, Field(ge=0, le=100)] = 0) -> int | float:
     """Rounds to so many decimals; halves are rounded away from zero."""
     scaled = abs(a) * 10**decimals + Fraction(1, 2)
@@ -122,25 +122,25 @@ def round_half_up(a: Number, decimals: Annotated[Whole, Field(ge=0, le=100)] = 0
     return give(rounded if a >= 0 else -rounded)
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 def floor(a: Number) -> int:
     """Rounds down to a whole number."""
     return math.floor(a)
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 def ceiling(a: Number) -> int:
     """Rounds up to a whole number."""
     return math.ceil(a)
 
 
-@agent.tool(name="sum")
+@agent.tool(name="sum", idempotent=True)
 def total(numbers: Numbers) -> int | float:
     """Adds up a list of numbers."""
     return give(sum(numbers, Fraction(0)))
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 def product(numbers: Numbers) -> int | float:
     """Multiplies a list of numbers."""
     result = Fraction(1)
@@ -151,13 +151,13 @@ def product(numbers: Numbers) -> int | float:
     return give(result)
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 def mean(numbers: Numbers) -> int | float:
     """Takes the average of a list of numbers."""
     return give(sum(numbers, Fraction(0)) / len(numbers))
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 def median(numbers: Numbers) -> int | float:
     """Takes the middle one of the numbers in order, or the mean of the middle two."""
     ordered = sorted(numbers)
@@ -165,25 +165,25 @@ def median(numbers: Numbers) -> int | float:
     return give((ordered[middle] + ordered[~middle]) / 2)
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 def minimum(numbers: Numbers) -> int | float:
     """Takes the smallest of a list of numbers."""
     return give(min(numbers))
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 def maximum(numbers: Numbers) -> int | float:
     """Takes the largest of a list of numbers."""
     return give(max(numbers))
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 def gcd(a: Whole, b: Whole) -> int:
     """Takes the greatest common divisor of two whole numbers."""
     return math.gcd(a, b)
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 def lcm(a: Whole, b: Whole) -> int | float:
     """Takes the least common multiple of two whole numbers."""
     return give(Fraction(math.lcm(a, b)))

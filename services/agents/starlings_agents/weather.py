@@ -78,7 +78,7 @@ class Forecast:
     days: list[Day]
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 async def current_weather(place: Place) -> Result:
     """Gets the current weather of a place: temperature, humidity, wind, description.
 
@@ -103,7 +103,7 @@ async def current_weather(place: Place) -> Result:
     return Result(output=weather, summary=summary)
 
 
-@agent.tool
+@agent.tool(idempotent=True)
 async def forecast(place: Place, days: Annotated[int, Field(ge=1, le=3)] = 3) -> Result:
     """Gets the forecast of a place, today first.
 

@@ -1,0 +1,152 @@
+"""`ctx.once`: the answer of a call is kept, so that a step that is started again has it already.
+
+Answers belong to an attempt: a retry is a new attempt, and asks anew. What is kept is JSON, as its
+readers see it, also in the attempt that made the call: a step cannot come to depend on more. Errors
+are not kept. A call whose answer was not kept before a crash is made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+from pydantic import JsonValue
+
+from starlings.messages import CallCheckpoint, StepFailed
+
+from .threads import call as call_author
+from .values import json_value
+
+NAME_LIMIT = 200
+OWN_PREFIX = "starlings:"  # names that authors cannot give
+
+Call = Callable[[], Any] | Callable[[], Awaitable[Any]]
+
+
+class Kept(Protocol):
+    """An answer that was kept; the value may be null."""
+
+    @property
+    def answer(self) -> JsonValue:
+        """What the call gave."""
+
+
+class Calls(Protocol):
+    """The memory of an attempt's calls; `keep` returns when an answer outlives a crash."""
+
+    def find(self, name: str) -> Kept | None:
+        """Look an answer up; None where there is none."""
+
+    async def keep(self, name: str, answer: JsonValue) -> None:
+        """Remember an answer."""
+
+
+class CallsInMemory:
+    """Remembers for as long as the process lives: for runs without Kafka."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, CallCheckpoint] = {}
+
+    def find(self, name: str) -> Kept | None:
+        """Look an answer up."""
+        return self._answers.get(name)
+
+    async def keep(self, name: str, answer: JsonValue) -> None:
+        """Remember an answer."""
+        self._answers[name] = CallCheckpoint(work="local", call=name, answer=answer)
+
+
+class Once:
+    """Makes each call of an attempt once, by its name; two at a time with one name are one call."""
+
+    def __init__(self, calls: Calls, *, scope: str = "") -> None:
+        self._calls = calls
+        self._scope = scope
+        self._turns: dict[str, asyncio.Lock] = {}
+
+    def within(self, scope: str) -> Once:
+        """Give a tool's call names of its own."""
+        return Once(self._calls, scope=f"{self._scope}{scope}/")
+
+    async def __call__(self, name: str, call: Call) -> JsonValue:
+        """Make a call, or give the answer that was kept of it.
+
+        Raises:
+            StepFailed: `output_not_json`, `output_too_large`, `bad_call_name` or `bad_call`.
+            Exception: whatever the call itself raised.
+        """
+
+        async def made() -> JsonValue:
+            return json_value(await _made(call), f"the answer of {name!r}")
+
+        return await self.plain(check_name(name), made)
+
+    async def plain(
+        self,
+        name: str,
+        call: Callable[[], Awaitable[JsonValue]],
+        *,
+        valid: Callable[[JsonValue], bool] = lambda _answer: True,
+    ) -> JsonValue:
+        """Make a call that gives JSON already; an answer that is not `valid` any more is void."""
+        name = self._scope + name
+        async with self._turns.setdefault(name, asyncio.Lock()):
+            kept = self._calls.find(name)
+            if kept is not None and valid(kept.answer):
+                return kept.answer
+            answer = await call()
+            await self._calls.keep(name, answer)
+            return answer
+
+
+_calls: ContextVar[Calls | None] = ContextVar("starlings_calls", default=None)
+
+
+@contextmanager
+def remembering(calls: Calls) -> Generator[None]:
+    """Give the attempts of this block a memory that outlives the process."""
+    before = _calls.set(calls)
+    try:
+        yield
+    finally:
+        _calls.reset(before)
+
+
+def current_once() -> Once:
+    """Find the memory of the attempt that begins here; without one it lasts for the attempt."""
+    return Once(_calls.get() or CallsInMemory())
+
+
+def check_name(name: Any) -> str:
+    """Refuse names that tell nothing apart.
+
+    Raises:
+        StepFailed: `bad_call_name`.
+    """
+    if not isinstance(name, str) or not name or len(name) > NAME_LIMIT:
+        raise StepFailed(
+            f"ctx.once({name!r}, …): the name has to be a text of 1 to {NAME_LIMIT} characters "
+            "that names this call among all of the step",
+            code="bad_call_name",
+        )
+    if name.startswith(OWN_PREFIX):
+        raise StepFailed(
+            f"ctx.once({name!r}, …): names that begin with {OWN_PREFIX!r} are taken",
+            code="bad_call_name",
+        )
+    return name
+
+
+async def _made(call: Call) -> Any:
+    if inspect.isawaitable(call):  # `ctx.once(name, ask())` has made the call already
+        if inspect.iscoroutine(call):
+            call.close()
+        raise StepFailed(
+            "ctx.once takes the function, not its call: ctx.once(name, lambda: ask(…))",
+            code="bad_call",
+        )
+    return await call_author(call, {})
