@@ -36,6 +36,8 @@ PICK = st.integers(0, 999)
 ACTIONS: list[tuple[int, Callable[[World, int], object]]] = [
     (30, lambda world, pick: world.plan(RUNS[pick % len(RUNS)])),
     (5, lambda world, pick: world.cancel(RUNS[pick % len(RUNS)])),
+    (20, lambda world, pick: world.word(RUNS[pick % len(RUNS)], pick)),
+    (60, lambda world, pick: world.retry(RUNS[pick % len(RUNS)], pick)),
     (65, lambda world, _: world.take_work()),
     (80, World.finish_work),
     (10, World.late_result),
@@ -49,7 +51,7 @@ ACTIONS: list[tuple[int, Callable[[World, int], object]]] = [
     (60, lambda world, pick: world.wait(pick * (10 if pick % 5 == 0 else 1))),
     (5, lambda world, _: world.land_ghost()),
     (195, World.land),
-    (350, lambda world, pick: world.read(pick, pick % 4)),
+    (270, lambda world, pick: world.read(pick, pick % 4)),
 ]
 CHOICES = [action for share, action in ACTIONS for _ in range(share)]
 
@@ -97,6 +99,14 @@ class RecoveryMachine(RuleBasedStateMachine):
     @rule(run=st.sampled_from(RUNS[:4]))
     def somebody_cancels(self, run: str) -> None:
         self.world.cancel(run)
+
+    @rule(run=st.sampled_from(RUNS[:4]), pick=PICK)
+    def somebody_gives_a_word(self, run: str, pick: int) -> None:
+        self.world.word(run, pick)
+
+    @rule(run=st.sampled_from(RUNS[:4]), pick=PICK)
+    def somebody_asks_a_run_to_go_on(self, run: str, pick: int) -> None:
+        self.world.retry(run, pick)
 
     @rule(pick=PICK, count=st.integers(1, 9))
     def an_agent_works(self, pick: int, count: int) -> None:

@@ -163,10 +163,10 @@ class Ledger:
         run = self.runs.get(run_id)
         if self._holds(run_id) and not isinstance(fact, _OPENS):
             self.held.setdefault(run_id, []).append((place, fact))
+        if isinstance(fact, RetryRequested) and (run is None or self._misreads(run, fact)):
+            return self._reopen(place, fact)
         if run is not None:
             return fold(run, fact, at_ms=place.at_ms)
-        if isinstance(fact, RetryRequested):
-            return self._reopen(place, fact)
         if isinstance(fact, CancelRequested):  # also after an end, which a later reader may not see
             self.early[run_id] = (place, fact)
         if self._ended_lately(run_id):
@@ -175,8 +175,16 @@ class Ledger:
             return self._begin(place, fact)
         return UNKNOWN_RUN
 
+    def _misreads(self, run: Run, fact: RetryRequested | RunSnapshot) -> bool:
+        """Whether this reader took a repeat of a run's plan for its beginning."""
+        before = self.recovering and fact.plan_offset < self.start  # else the plan was read
+        return before and run.plan_offset != fact.plan_offset
+
     def _reopen(self, place: Position, fact: RetryRequested) -> Change | Ignored:
         run_id = fact.run_id
+        if run_id in self.runs:
+            self.misread[run_id] = fact.plan_offset
+            return Ignored("this reader began the run at another plan")
         if run_id in self.ended and fact.generation != self.generations.get(run_id, 0) + 1:
             return Ignored("a repeat: the run was reopened and has ended since")
         reopened = reopen(fact, at_ms=place.at_ms)
@@ -223,7 +231,7 @@ class Ledger:
         if run is None or (run_id in self.reopened and needed):
             self._load(place, fact)
         elif run.plan_offset != fact.plan_offset:
-            if needed and run_id not in self.known_plans:
+            if self._misreads(run, fact) and run_id not in self.known_plans:
                 self.misread[run_id] = fact.plan_offset
             return Ignored("this reader began the run at another plan")
         elif fact.as_of + 1 > self.anchors[run_id].offset:

@@ -23,13 +23,16 @@ from starlings.choreography import (
     snapshot,
 )
 from starlings.messages import (
+    ApprovalRequested,
+    CompensationAbandoned,
+    CompensationScheduled,
     RunDone,
     StepScheduled,
     StepSkipped,
     StopAnnounced,
     TimerFired,
+    generation_id,
     generation_of,
-    message_id,
     snapshot_id,
     timer_id,
 )
@@ -37,7 +40,14 @@ from starlings_coordinator.timers import TimerQueue
 
 from .log import Log, Record
 
-_CONFIRMING = (StepScheduled, StepSkipped, StopAnnounced)
+_CONFIRMING = (
+    StepScheduled,
+    StepSkipped,
+    StopAnnounced,
+    ApprovalRequested,
+    CompensationScheduled,
+    CompensationAbandoned,
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,12 @@ def fold_record(ledger: Ledger, record: Record) -> Change | Ignored:
 
 def plain(run: Run) -> dict[str, Any]:
     """Write a run's state such that two equal runs are equal; heaps may differ in order."""
-    return {name: getattr(run, name) for name in Run.__slots__} | {"ready": sorted(run.ready)}
+    in_order = {
+        "ready": sorted(run.ready),
+        "undo_ready": sorted(run.undo_ready),
+        "asking": {name: sorted(steps) for name, steps in run.asking.items()},
+    }
+    return {name: getattr(run, name) for name in Run.__slots__} | in_order
 
 
 class Coordinator:
@@ -123,7 +138,8 @@ class Coordinator:
             self.timers.add(run.run_id, timer)
         end = self.log.ends.get(run.run_id)
         for decision in decisions:
-            assert end is None or end.offset >= self.ledger.position, "decided after the end"
+            past = end is None or end.message.generation < run.generation
+            assert past or end.offset >= self.ledger.position, "decided after the end"
             self.wire.append(_parcel(run, decision))
 
     def fire(self, now_ms: int) -> None:
@@ -170,19 +186,26 @@ class Coordinator:
                 self._said_again.add(run_id)
                 message = self.log.records[end.offset].message
                 assert isinstance(message, RunDone)
-                self.wire.append(Parcel("events", message_id(run_id, RunDone.NAME), message))
+                ident = generation_id(run_id, RunDone.NAME, message.generation)
+                self.wire.append(Parcel("events", ident, message))
 
     def restore_from(self) -> int | None:
         """Say what to commit; nothing while recovering."""
         return None if self.ledger.recovering else self.ledger.restore_from()
 
 
+_TOPICS = {
+    DecisionKind.RELEASE: "steps",
+    DecisionKind.UNDO: "steps",
+    DecisionKind.STOP: "control",
+    DecisionKind.BURY: "dead-letters",
+}
+
+
 def _parcel(run: Run, decision: Decision) -> Parcel:
     confirmation = confirmation_for(run, decision)
     then = Parcel("events", *confirmation) if confirmation else None
-    topic = {DecisionKind.RELEASE: "steps", DecisionKind.STOP: "control"}.get(
-        decision.kind, "events"
-    )
+    topic = _TOPICS.get(decision.kind, "events")
     return Parcel(topic, decision.id, message_for(run, decision), then)
 
 

@@ -7,14 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlings.messages import (
+    ApprovalGiven,
+    CompensationDone,
+    CompensationReady,
     FailurePolicy,
     Message,
     Plan,
     PlanCreated,
     PlanRejected,
+    RetryRequested,
     RunDone,
     RunOptions,
+    RunOutcome,
     RunSnapshot,
+    SignalReceived,
     Step,
     StepDone,
     StepOutcome,
@@ -50,8 +56,73 @@ class Story:
     out: set[tuple[str, int]] = field(default_factory=set)
     released: set[tuple[str, int]] = field(default_factory=set)
     reported: set[tuple[str, int]] = field(default_factory=set)
+    words: set[str] = field(default_factory=set)  # steps and signals that somebody answered
+    done: dict[str, int] = field(default_factory=dict)  # step → attempt whose result counts
+    compensable: dict[str, int] = field(default_factory=dict)  # of these, what can be undone
+    undone: set[tuple[str, int]] = field(default_factory=set)
+    abandoned: bool = False
+    generation: int = 0
+    ended: bool = False
+    given_up: bool = False  # the run's grace has passed
 
     def tell(self, fact: Message) -> None:
+        if isinstance(fact, CompensationDone):
+            if fact.outcome is StepOutcome.OK:
+                self.undone.add((fact.step_id, fact.attempt))
+        elif isinstance(fact, ApprovalGiven):
+            self.words.add(fact.step_id)
+        elif isinstance(fact, SignalReceived):
+            self.words.add(fact.name)
+        elif isinstance(fact, RetryRequested):
+            self._reopen(fact)
+        else:
+            self._tell(fact)
+
+    def _reopen(self, fact: RetryRequested) -> None:
+        if not self.ended or fact.generation != self.generation + 1:
+            return  # a repeat
+        self.generation, self.ended = fact.generation, False
+        if not fact.compensation:
+            self.given_up = False
+            for known in (self.failed, self.hopeless, self.out):
+                known.clear()
+
+    def end(self, fact: RunDone) -> None:
+        """Check an end against what was undone."""
+        if fact.generation != self.generation or self.ended:
+            return
+        self.ended = True
+        left = {step for step, a in self.compensable.items() if (step, a) not in self.undone}
+        if fact.outcome is RunOutcome.COMPENSATED:
+            assert not left, f"ended compensated, but {left} are not undone"
+            assert self.undone
+        if fact.outcome is RunOutcome.COMPLETED:
+            counted = set(self.done.items())
+            assert not counted & self.undone, "what a completed run did has been undone"
+
+    def undo(self, ready: CompensationReady) -> None:
+        """Check that a step is undone after all that depends on it, directly or not."""
+        place = (ready.step_id, ready.attempt)
+        if self.compensable.get(ready.step_id) != ready.attempt:
+            return  # a late result, or an attempt of which nobody has heard: as soon as can be
+        for name in self._dependents(ready.step_id):
+            attempt = self.compensable.get(name)
+            undone = attempt is None or (name, attempt) in self.undone
+            assert undone, f"{place} is undone before {name}, which depends on it"
+
+    def _dependents(self, step_id: str) -> set[str]:
+        assert self.plan is not None
+        found: set[str] = set()
+        todo = [step_id]
+        while todo:
+            name = todo.pop()
+            for step in self.plan.steps:
+                if name in step.depends_on and step.id not in found:
+                    found.add(step.id)
+                    todo.append(step.id)
+        return found
+
+    def _tell(self, fact: Message) -> None:
         if isinstance(fact, StepDone):
             place = (fact.step_id, fact.attempt)
             if place in self.reported or (fact.step_id, fact.attempt + 1) in self.released:
@@ -60,13 +131,26 @@ class Story:
             self.out.discard(place)
             if fact.outcome is StepOutcome.OK:
                 self.succeeded.add(fact.step_id)
+                self._count(fact)
                 return
             self.failed.setdefault(fact.step_id, set()).add(fact.attempt)
             if fact.error is not None and not fact.error.retryable:
                 self.hopeless.add(fact.step_id)
+        elif isinstance(fact, TimerFired) and fact.kind is TimerKind.WAIT:
+            self.words.add(fact.step_id or "")
+        elif isinstance(fact, TimerFired) and fact.kind is TimerKind.SETTLE:
+            self.given_up = True
         elif isinstance(fact, TimerFired) and fact.kind in _ATTEMPT_TIMERS:
             self.out.discard((fact.step_id or "", fact.attempt or 0))
             self.failed.setdefault(fact.step_id or "", set()).add(fact.attempt or 0)
+
+    def _count(self, fact: StepDone) -> None:
+        late = self.given_up or fact.attempt in self.failed.get(fact.step_id, ())
+        if late or fact.step_id in self.done:
+            return
+        self.done[fact.step_id] = fact.attempt
+        if fact.compensation or self._spec(fact.step_id).compensate:
+            self.compensable[fact.step_id] = fact.attempt
 
     def release(self, ready: StepReady) -> None:
         """Check a release against all that the log says so far."""
@@ -89,6 +173,8 @@ class Story:
         if step_id in self.succeeded:
             return True
         spec = self._spec(step_id)
+        if spec.approval or spec.signal:
+            return bool({step_id, spec.signal.name if spec.signal else ""} & self.words)
         policy = spec.on_failure or self.options.on_failure
         attempts = (spec.retry or self.options.retry).attempts
         tried = len(self.failed.get(step_id, ()))
@@ -131,15 +217,22 @@ class Log:
             self.stories.setdefault(fact.run_id, Story(plan, options))
         elif isinstance(fact, RunDone):
             first = self.ends.get(fact.run_id)
-            assert first is None or first.message.outcome is fact.outcome, "two outcomes"
-            self.ends[fact.run_id] = record
+            if first is not None and first.message.generation == fact.generation:
+                assert first.message.outcome is fact.outcome, "two outcomes"
+            if first is None or first.message.generation <= fact.generation:
+                self.ends[fact.run_id] = record
+                self.stories[fact.run_id].end(fact)
         elif fact.run_id in self.stories:
             self.stories[fact.run_id].tell(fact)
 
-    def release(self, ident: str, ready: StepReady) -> None:
+    def release(self, ident: str, ready: StepReady | CompensationReady) -> None:
         """Check work that is written to an agent's topic."""
         self.same_content(ident, ready, ready.model_dump_json())
-        self.stories[ready.run_id].release(ready)
+        story = self.stories[ready.run_id]
+        if isinstance(ready, StepReady):
+            story.release(ready)
+        else:
+            story.undo(ready)
 
 
 def _in_order(fact: RunSnapshot) -> str:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 from starlings.messages import (
+    HUMAN,
+    SIGNAL,
+    Approval,
+    ApprovalDefault,
+    Compensation,
     FailurePolicy,
     Message,
     Plan,
@@ -13,11 +19,12 @@ from starlings.messages import (
     Problem,
     RetryPolicy,
     RunOptions,
+    SignalWait,
     Step,
     Timeouts,
 )
 
-_POLICIES = list(FailurePolicy)
+_POLICIES = [*FailurePolicy, FailurePolicy.COMPENSATE, FailurePolicy.COMPENSATE]
 
 
 def random_plan(rng: Random) -> Plan:
@@ -27,10 +34,11 @@ def random_plan(rng: Random) -> Plan:
     steps = [
         Step(
             id=name,
-            agent=rng.choice(("math", "string")),
             task=f"task {name}",
             depends_on=[other for other in names[:i] if rng.random() < 0.4],
             on_failure=rng.choice((None, None, *_POLICIES)),
+            compensate=random_compensation(rng) if rng.random() < 0.25 else None,
+            **random_wait(rng),
             retry=rng.choice((None, None, RetryPolicy(attempts=rng.randint(1, 3), initial_s=0))),
         )
         for i, name in enumerate(names)
@@ -38,10 +46,35 @@ def random_plan(rng: Random) -> Plan:
     return Plan(steps=steps)
 
 
+def random_wait(rng: Random) -> dict[str, Any]:
+    """Draw who does a step: mostly an agent, at times a person or a signal."""
+    limit = rng.choice((None, 15.0))
+    kind = rng.random()
+    if kind < 0.06:
+        default = rng.choice(list(ApprovalDefault))
+        approval = Approval(question="Well?", timeout_s=limit, default=default)
+        return {"agent": HUMAN, "approval": approval}
+    if kind < 0.12:
+        default = rng.choice((None, {"late": True}))
+        return {"agent": SIGNAL, "signal": SignalWait(name="go", timeout_s=limit, default=default)}
+    return {"agent": rng.choice(("math", "string"))}
+
+
+def random_compensation(rng: Random) -> Compensation:
+    """Draw what undoes a step, tried a few times, at times with a limit."""
+    return Compensation(
+        agent="string",
+        input=rng.choice((None, {"undo": 1})),
+        retry=RetryPolicy(attempts=rng.randint(1, 3), initial_s=rng.choice((0, 1))),
+        timeouts=rng.choice((None, Timeouts(queue_s=4, run_s=2))),
+    )
+
+
 def random_options(rng: Random) -> RunOptions:
     """Draw the choices of a run; half of the runs have timeouts for everything."""
     timeouts = Timeouts(queue_s=4, run_s=6, heartbeat_s=rng.choice((None, 3)))
     return RunOptions(
+        routing=rng.choice(({}, {"math": {"canary": 0.5}})),
         max_parallel=rng.choice((None, 1, 2, 3)),
         on_failure=rng.choice(_POLICIES),
         retry=RetryPolicy(attempts=rng.randint(1, 3), initial_s=rng.choice((0, 1, 5))),

@@ -12,10 +12,25 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from starlings.choreography import CarryPolicy, Ledger
+from starlings.choreography import (
+    CarryPolicy,
+    Ledger,
+    Recorded,
+    refusal,
+    retell,
+    snapshot,
+)
 from starlings.messages import (
+    ApprovalGiven,
     CancelRequested,
+    Compensation,
+    CompensationDone,
+    CompensationReady,
     ErrorInfo,
+    PauseRequested,
+    ResumeRequested,
+    RetryRequested,
+    SignalReceived,
     StepDone,
     StepOutcome,
     StepProgress,
@@ -23,6 +38,7 @@ from starlings.messages import (
     StepStarted,
     attempt_id,
     message_id,
+    undo_id,
 )
 
 from .coordinator import Coordinator, Parcel, fold_record, plain
@@ -37,6 +53,7 @@ SMALL = CarryPolicy(
     sample_every=4,
 )
 MAX_COORDINATORS = 3
+EVERY_WORD = (28, *range(1, 14), 21)  # to each step that may wait, and an end of pauses
 
 
 @dataclass
@@ -47,6 +64,8 @@ class Counts:
     rereads: int = 0
     repeats: int = 0
     ended: int = 0
+    undone: int = 0
+    reopened: int = 0
 
 
 @dataclass
@@ -61,10 +80,10 @@ class World:
 
     def __post_init__(self) -> None:
         self.rng = Random(self.seed)  # noqa: S311 - a world that can be told again
-        self.steps: list[tuple[str, StepReady]] = []
+        self.steps: list[tuple[str, StepReady | CompensationReady]] = []
         self.ghosts: deque[Parcel] = deque()  # sent by the dead, and still on their way
-        self.working: list[StepReady] = []
-        self.late: list[tuple[str, StepDone]] = []
+        self.working: list[StepReady | CompensationReady] = []
+        self.late: list[tuple[str, StepDone | CompensationDone]] = []
         self.effects: dict[str, int] = {}
         self.planned: set[str] = set()
         self._taken: set[str] = set()
@@ -111,6 +130,51 @@ class World:
             fact = CancelRequested(run_id=run_id, reason=f"at {len(self.log)}")
             self.append(f"{run_id}/cancel/{len(self.log)}", fact)
 
+    def word(self, run_id: str, pick: int) -> None:
+        """Give an approval, a signal, a pause or its end, whether anybody waits for it or not."""
+        number = len(self.log)
+        facts: list[Any] = [
+            ApprovalGiven(run_id=run_id, step_id=f"s{pick % 7}", approved=pick % 5 != 0),
+            SignalReceived(run_id=run_id, name="go", payload={"at": number}),
+            PauseRequested(run_id=run_id),
+            ResumeRequested(run_id=run_id),
+        ]
+        fact = facts[pick // 7 % len(facts)]
+        self.append(f"{run_id}/{fact.NAME}/{number}", fact)
+
+    def retry(self, run_id: str, pick: int) -> None:
+        """Ask a run that ended badly to go on, or repeat what was asked."""
+        end, story = self.log.ends.get(run_id), self.log.stories.get(run_id)
+        if end is None or story is None:
+            return
+        asked = f"{run_id}/retry_requested/{story.generation}"
+        if pick % 3 == 0 and (not story.ended or self._within_look_back(end)):
+            again = next((r for r in self.log.records if r.id == asked), None)
+            if again is not None:
+                self.append(asked, again.message)
+            return
+        if story.ended:
+            self._reopen(run_id)
+
+    def _reopen(self, run_id: str) -> None:
+        history = [r for r in self.log.records if r.run_id == run_id]
+        planned_at = next(r.offset for r in history if r.id == message_id(run_id, "plan_created"))
+        if any(r.offset < planned_at for r in history):
+            return  # a cancel, perhaps; whether it still counted, only the coordinator knows
+        run = retell(Recorded(r.offset, r.at_ms, r.message) for r in history)
+        ways = [w for w in (True, False) if run and not refusal(run, step_id=None, compensation=w)]
+        if run is None or not ways:
+            return
+        self.counts.reopened += 1
+        fact = RetryRequested(
+            run_id=run_id,
+            compensation=ways[0],
+            generation=run.generation + 1,
+            plan_offset=run.plan_offset,
+            state=snapshot.save(run),
+        )
+        self.append(f"{run_id}/retry_requested/{fact.generation}", fact)
+
     # -- agents --------------------------------------------------------------------------------
 
     def take_work(self) -> None:
@@ -126,6 +190,8 @@ class World:
     def sign_of_life(self, pick: int) -> None:
         if self.working:
             ready = self.working[pick % len(self.working)]
+            if isinstance(ready, CompensationReady):
+                return
             about = {"run_id": ready.run_id, "step_id": ready.step_id, "attempt": ready.attempt}
             model = (StepStarted, StepProgress)[pick % 2]
             fact = model(**about, agent=ready.agent)
@@ -138,8 +204,7 @@ class World:
         ready = self.working.pop(pick % len(self.working))
         if ready.timeouts.queue_s and pick % 7 == 0:
             return  # hangs for ever; its timeouts will tell
-        done = self._result(ready, pick)
-        ident = attempt_id(ready.run_id, ready.step_id, ready.attempt, StepDone.NAME)
+        ident, done = self._end_of(ready, pick)
         self.effects[ident] = self.effects.get(ident, 0) + 1
         if pick % 6 == 0:
             self.late.append((ident, done))
@@ -151,6 +216,26 @@ class World:
         """Let a result arrive that was long on its way."""
         if self.late:
             self.append(*self.late.pop(pick % len(self.late)))
+
+    def _end_of(
+        self, ready: StepReady | CompensationReady, pick: int
+    ) -> tuple[str, StepDone | CompensationDone]:
+        run_id, step_id, attempt = ready.run_id, ready.step_id, ready.attempt
+        if isinstance(ready, StepReady):
+            return attempt_id(run_id, step_id, attempt, StepDone.NAME), self._result(ready, pick)
+        self.counts.undone += 1
+        failed = pick % 10 >= 7
+        error = ErrorInfo(code="broken", message="cannot undo", retryable=pick % 4 != 0)
+        done = CompensationDone(
+            run_id=run_id,
+            step_id=step_id,
+            attempt=attempt,
+            number=ready.number,
+            agent=ready.agent,
+            outcome=StepOutcome.ERROR if failed else StepOutcome.OK,
+            error=error if failed else None,
+        )
+        return undo_id(run_id, step_id, attempt, ready.number, done.NAME), done
 
     def _result(self, ready: StepReady, pick: int) -> StepDone:
         outcome = StepOutcome.OK
@@ -166,6 +251,7 @@ class World:
             output={"step": ready.step_id, "pick": pick} if outcome is StepOutcome.OK else None,
             error=None if outcome is StepOutcome.OK else error,
             usage={"calls": 1, "input_tokens": pick},
+            compensation=Compensation(agent=ready.agent) if pick % 5 else None,
         )
 
     # -- coordinators --------------------------------------------------------------------------
@@ -238,13 +324,16 @@ class World:
         self.coordinators = [self._new_coordinator()]
         for _ in range(200):
             self._calm_round()
-            if set(self.log.ends) >= self.planned and not self.working and not self._owing():
+            if not self._open() and not self.working and not self._owing():
                 break
-        assert set(self.log.ends) >= self.planned, self.planned - set(self.log.ends)
+        assert not self._open()
         assert all(count == 1 for count in self.effects.values())
         self.counts.ended = len(self.log.ends)
         self.counts.rereads += self.coordinators[0].rereads
         self.check_recovery()
+
+    def _open(self) -> set[str]:
+        return {run_id for run_id in self.planned if not self.log.stories[run_id].ended}
 
     def _owing(self) -> bool:
         coordinator = self.coordinators[0]
@@ -252,6 +341,9 @@ class World:
 
     def _calm_round(self) -> None:
         coordinator = self.coordinators[0]
+        for run_id in sorted(self._open()):
+            for pick in EVERY_WORD:
+                self.word(run_id, pick)
         while not coordinator.caught_up:
             coordinator.read()
         coordinator.fire(self.now_ms)
