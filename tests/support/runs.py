@@ -7,6 +7,7 @@ from typing import Any
 from starlings.choreography import Change, Decision, DecisionKind, Ignored, Run, begin, fold
 from starlings.choreography.outputs import run_done
 from starlings.messages import (
+    Approval,
     CancelRequested,
     ErrorInfo,
     FailurePolicy,
@@ -15,6 +16,7 @@ from starlings.messages import (
     PlanCreated,
     RunDone,
     RunOptions,
+    SignalWait,
     Step,
     StepDone,
     StepOutcome,
@@ -31,6 +33,18 @@ BEGIN_MS = 1_000_000
 def step(name: str, *depends_on: str, **more: Any) -> Step:
     """Make a step of the agent `math`."""
     return Step(**{"id": name, "agent": "math", "task": f"do {name}"} | more, depends_on=depends_on)
+
+
+def asks(name: str = "ok", *depends_on: str, **more: Any) -> Step:
+    """Make a step that asks a person."""
+    approval = Approval(question="Spend 500?", **more)
+    return step(name, *depends_on, agent="human", task="", approval=approval)
+
+
+def waits(name: str = "paid", *depends_on: str, **more: Any) -> Step:
+    """Make a step that waits for the signal `payment`."""
+    signal = SignalWait(name="payment", **more)
+    return step(name, *depends_on, agent="signal", task="", signal=signal)
 
 
 def steps_of(*specs: str) -> list[Step]:

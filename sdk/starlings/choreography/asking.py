@@ -11,7 +11,7 @@ from typing import Any
 from starlings.messages.errors import ErrorInfo
 from starlings.messages.facts import ApprovalGiven, TimerKind
 from starlings.messages.ids import attempt_id
-from starlings.messages.plan import Approval, ApprovalDefault, SignalWait
+from starlings.messages.plan import ApprovalDefault
 
 from .folding import Folding
 from .state import Decision, DecisionKind, Run, StepState, TimerKey
@@ -25,15 +25,14 @@ def ask(folding: Folding, step: StepState) -> None:
     run, spec = folding.run, step.spec
     run.move(step, StepEvent.ASKED)
     step.attempt += 1
-    waits: Approval | SignalWait | None = spec.approval or spec.signal
-    if waits is None:
-        return
-    folding.arm(TimerKey(TimerKind.WAIT, spec.id, step.attempt), waits.timeout_s)
-    if isinstance(waits, Approval):
+    limit = TimerKey(TimerKind.WAIT, spec.id, step.attempt)
+    if spec.approval is not None:
+        folding.arm(limit, spec.approval.timeout_s)
         ident = attempt_id(run.run_id, spec.id, step.attempt, DecisionKind.ASK.value)
         folding.decide(Decision(ident, DecisionKind.ASK, spec.id, step.attempt))
-    else:
-        run.asking.setdefault(waits.name, []).append(step.index)
+    if spec.signal is not None:
+        folding.arm(limit, spec.signal.timeout_s)
+        run.asking.setdefault(spec.signal.name, []).append(step.index)
 
 
 def stop_asking(run: Run, step: StepState) -> None:

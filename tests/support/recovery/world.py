@@ -53,6 +53,7 @@ SMALL = CarryPolicy(
     sample_every=4,
 )
 MAX_COORDINATORS = 3
+LONGEST_CALM_S = 900  # ten tries to undo, with their pauses
 EVERY_WORD = (28, *range(1, 14), 21)  # to each step that may wait, and an end of pauses
 
 
@@ -322,7 +323,7 @@ class World:
         for pick in range(len(self.coordinators)):
             self.crash(pick)
         self.coordinators = [self._new_coordinator()]
-        for _ in range(200):
+        for _ in range(LONGEST_CALM_S):
             self._calm_round()
             if not self._open() and not self.working and not self._owing():
                 break

@@ -6,14 +6,28 @@ import json
 
 import pytest
 from support.recovery.coordinator import plain
-from support.runs import BEGIN_MS, CANCEL, Story, failed, ok, progress, started, step
+from support.runs import (
+    BEGIN_MS,
+    CANCEL,
+    Story,
+    asks,
+    failed,
+    ok,
+    progress,
+    started,
+    step,
+    waits,
+)
+from support.sagas import Saga, did, not_undone
 
 from starlings.choreography import DecisionKind, begin, message_for, snapshot
 from starlings.messages import (
     InvariantBroken,
+    PauseRequested,
     PlanRejected,
     Problem,
     RetryPolicy,
+    SignalReceived,
     Timeouts,
     TimerKind,
     Usage,
@@ -54,7 +68,28 @@ def ended():
     return story
 
 
+def compensating():
+    saga = Saga("a", "b<a", "c<b", "d", max_parallel=2)
+    saga.tell(did("a", 1), did("b", 2), ok("d"), failed("c"), not_undone("b", retryable=True))
+    return saga
+
+
+def abandoning():
+    saga = Saga("a", "b", "c<a,b", asks("ok"), max_parallel=1)
+    saga.tell(did("a"), did("b"), failed("c"), not_undone("b"))
+    return saga
+
+
+def asking():
+    story = Story(asks("ok"), waits("paid", timeout_s=9), waits("late", "paid"), "b")
+    story.tell(PauseRequested(run_id="r"), SignalReceived(run_id="r", name="other", payload=[1]))
+    return story
+
+
 STORIES = {
+    "compensating": compensating,
+    "abandoning": abandoning,
+    "asking": asking,
     "fresh": fresh,
     "running": lambda: advanced(started("b"), progress("b")),
     "back-off": lambda: advanced(failed("a", retryable=True)),

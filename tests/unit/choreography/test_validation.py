@@ -289,5 +289,55 @@ def test_the_error_reads_as_a_list():
         parse_plan([a_step(task="", depends_on=["zz"])])
 
 
+def waiting(**more: Any) -> dict[str, Any]:
+    return {"steps": [{"id": "w", "approval": {"question": "Well?"}, **more}]}
+
+
+def test_a_step_that_waits_needs_no_task_and_no_agent_that_is_alive():
+    plan = parse_plan(waiting(), agents=AGENTS, alive=[])
+    assert plan.steps[0].agent == "human"
+    plan = parse_plan([{"id": "w", "signal": {"name": "paid"}}], agents=AGENTS, alive=[])
+    assert plan.steps[0].agent == "signal"
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"signal": {"name": "paid"}}, "waits_for_two"),
+        ({"agent": "math"}, "waits_and_works"),
+    ],
+)
+def test_a_step_waits_for_one_thing_and_does_nothing_else(more, code):
+    assert [p.code for p in problems_of(waiting(**more), agents=AGENTS)] == [code]
+
+
+@pytest.mark.parametrize(
+    ("compensate", "code", "remedy"),
+    [
+        ({"agent": "nobody"}, "unknown_agent", "use one of"),
+        ({"agent": "math"}, "no_compensation", "name a tool of it"),
+        ({"agent": "math", "tool": "sub"}, "unknown_tool", "use one of"),
+    ],
+)
+def test_what_would_undo_a_step_must_exist(compensate, code, remedy):
+    step = {"agent": "math", "task": "x", "compensate": compensate}
+    (problem,) = problems_of([step], agents=AGENTS)
+    assert (problem.code, problem.step) == (code, "s1")
+    assert problem.remedy.startswith(remedy)
+
+
+def test_undoing_needs_an_agent_to_start_with():
+    step = {"agent": "math", "task": "x", "compensate": {"agent": "math"}}
+    remedies = {p.remedy for p in problems_of([step], agents={})}
+    assert remedies == {"start an agent first"}
+
+
+def test_what_undoes_a_step_is_a_tool_or_the_agents_own_compensation():
+    agents = AGENTS | {"bank": AgentDefined(agent="bank", compensates=True)}
+    for compensate in ({"agent": "bank"}, {"agent": "math", "tool": "add"}):
+        step = {"agent": "math", "task": "x", "compensate": compensate}
+        assert parse_plan([step], agents=agents).steps[0].compensate is not None
+
+
 def test_the_limits_are_those_of_the_documentation():
     assert (DEFAULT_LIMITS.steps, DEFAULT_LIMITS.size_bytes) == (10_000, 8 * 1024 * 1024)
