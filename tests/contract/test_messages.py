@@ -100,6 +100,8 @@ def _with_unknown_fields(value):
     free = (
         "tags",
         "attempts",
+        "limits",
+        "holds",
         "args",
         "input",
         "output",

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from starlings import Agent, StepContext, StepFailed, TransientError
+from starlings import Agent, Limit, StepContext, StepFailed, TransientError
 
 EFFECTS = "effects.txt"
 POLL_S = 0.01
@@ -99,6 +99,23 @@ async def undo(told: Slow, ctx: StepContext) -> None:
     note("undoing", ctx)
     await at(told.gate)
     note("undid", ctx)
+
+
+metered = Agent(
+    "metered",
+    description="Uses a provider with a quota",
+    concurrency=8,
+    limits=[Limit("provider", at_once=3)],
+)
+
+
+@metered.step
+async def use_provider(ctx: StepContext) -> str:
+    """Leave lines that say from when until when it was used."""
+    note(f"from-{time.time():.4f}", ctx)
+    await asyncio.sleep(0.25)
+    note(f"until-{time.time():.4f}", ctx)
+    return ctx.step_id
 
 
 odd = Agent("odd", description="Does what tools should not do")

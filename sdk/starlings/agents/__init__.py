@@ -7,6 +7,7 @@ from .context import StepContext
 from .event import Event
 from .event_context import EventContext
 from .jobs import JobAgent
+from .limits import Limit
 from .sensors import Sensor
 from .status import JobStatus, Phase, Ready, Waiting
 from .values import Result
@@ -17,6 +18,7 @@ __all__ = [
     "EventContext",
     "JobAgent",
     "JobStatus",
+    "Limit",
     "Phase",
     "Ready",
     "Result",

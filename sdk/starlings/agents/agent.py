@@ -9,7 +9,7 @@ imported, with words that say what to change.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
@@ -20,6 +20,7 @@ from starlings.messages.base import AGENT_PATTERN
 
 from .compensation_function import CompensationFunction
 from .event import checked_type, event_type_of
+from .limits import Limit
 from .reaction_function import TIMEOUT_S, ReactionFunction
 from .signatures import agent_error
 from .step_function import StepFunction
@@ -41,6 +42,7 @@ class Agent:
         model: which model chooses its tools; None: the one of the settings.
         instructions: what that model is told besides the description.
         scales_from_zero: whether plans may use it while no instance is alive.
+        limits: how many steps at once, over all instances of all agents that name the limit.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Agent:
         model: str | None = None,
         instructions: str = "",
         scales_from_zero: bool = False,
+        limits: Sequence[Limit] = (),
     ) -> None:
         if not isinstance(name, str) or not re.fullmatch(AGENT_PATTERN[1:-1], name):
             raise agent_error(
@@ -73,6 +76,9 @@ class Agent:
         self.model = model
         self.instructions = instructions.strip()
         self.scales_from_zero = scales_from_zero
+        self.limits = tuple(limits)
+        if len({limit.name for limit in self.limits}) < len(self.limits):
+            raise agent_error(f"agent {name!r} names a limit twice")
         self._tools: dict[str, Tool] = {}
         self._step: StepFunction | None = None
         self._compensation: CompensationFunction | None = None

@@ -4,6 +4,10 @@ A provider that answers "too many requests", or is away, is met by one step of o
 publishes a cooldown on `agents`; every instance of the agent, of whatever variant, hears it, starts
 nothing until it is over, and goes on. What is at work goes on.
 
+Instances that share a limit (`limits`) start no more steps than they hold of it. One whose share is
+none at all (there are more instances than steps at once) leaves the group until it has one, so that
+its partitions are served by the others.
+
 The step that met it is handed back: it costs no attempt, and runs again under the same idempotency
 key once the cooldown is over. At most `HANDED_BACK_MOST` times for one step; then its error counts,
 with `retry_after_s`, and the run's retry policy decides.
@@ -14,24 +18,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
 
 from starlings.kafka.codec import Received
-from starlings.kafka.follow import Follower
+from starlings.kafka.follow import Follower, Tombstone
 from starlings.kafka.parallel import HandedBack, ParallelConsumer
-from starlings.messages import AgentCooldown, ErrorInfo, StarlingsError, cooldown_key
+from starlings.messages import AgentAlive, AgentCooldown, ErrorInfo, StarlingsError, cooldown_key
 from starlings.service import KafkaPorts
 
 from .cooldown import FIRST_S, Cooldown, clipped
+from .limits import Limit, Share
 
 log = structlog.get_logger(__name__)
 
 HANDED_BACK_MOST = 3
 REMEMBERED = 10_000
 READ_WITHIN_S = 60.0
+TEND_EVERY_S = 0.2
 WORTH_SAYING_S = 0.5  # what others would wait longer than they know already
 REASON_LIMIT = 500
 
@@ -46,14 +52,18 @@ class Pace:
         consumer: ParallelConsumer,
         *,
         instance: str,
+        limits: Sequence[Limit] = (),
         wall: Callable[[], float] = time.time,
     ) -> None:
+        self.hurry = asyncio.Event()  # the next heartbeat is wanted at once
+        self._shares = [Share(limit, f"{agent}/{instance}") for limit in limits]
         self._agent = agent
         self._ports = ports
         self._consumer = consumer
         self._instance = instance
         self._wall = wall
         self._cooldown = Cooldown()
+        self._beats = int(wall() * 1_000)  # more than those of a predecessor with this name
         self._in_a_row = 0
         self._said = 0
         self._handed_back: OrderedDict[str, int] = OrderedDict()
@@ -63,6 +73,17 @@ class Pace:
     def cooling_down_s(self) -> float:
         """How long nothing is started still."""
         return self._cooldown.remaining_s
+
+    def told(self, beat: AgentAlive) -> AgentAlive:
+        """Add to a heartbeat, which is sent then, what is to be said about limits."""
+        self._beats += 1
+        return beat.model_copy(
+            update={
+                "number": self._beats,
+                "limits": {share.limit.name: share.limit.at_once for share in self._shares},
+                "holds": {share.limit.name: share.promise(self._beats) for share in self._shares},
+            }
+        )
 
     async def judge(self, step: str, error: ErrorInfo | None) -> ErrorInfo | None:
         """Hear how a step ended; return the error that counts.
@@ -96,9 +117,12 @@ class Pace:
             ports.codec,
             ports.topics.agents,
             from_start=True,
-            where=lambda record: record.key == key,
+            tombstones=True,
+            where=None if self._shares else lambda record: record.key == key,
         )
+        self._apply()
         following = asyncio.create_task(self._follow(follower))
+        tending = asyncio.create_task(self._tend())
         known = asyncio.create_task(follower.caught_up.wait())
         try:
             await asyncio.wait(
@@ -106,11 +130,14 @@ class Pace:
                 timeout=READ_WITHIN_S,
                 return_when=asyncio.FIRST_COMPLETED,
             )
+            if following.done():
+                following.result()
+            self._review()
             yield
         finally:
-            for task in (known, following):
+            for task in (known, following, tending):
                 task.cancel()
-            await asyncio.gather(known, following, return_exceptions=True)
+            await asyncio.gather(known, following, tending, return_exceptions=True)
             if self._reopening is not None:
                 self._reopening.cancel()
 
@@ -119,15 +146,51 @@ class Pace:
     async def _follow(self, follower: Follower) -> None:
         try:
             async with follower:
-                async for received in follower:
-                    if isinstance(received, Received) and isinstance(
-                        received.message, AgentCooldown
-                    ):
-                        lying = not follower.caught_up.is_set()
-                        age_s = self._wall() - received.timestamp_ms / 1000 if lying else 0.0
-                        self._hear(received.message, age_s=age_s)
+                async for entry in follower:
+                    self._take_in(entry, lying=not follower.caught_up.is_set())
         except StarlingsError as error:
+            if self._shares:  # a limit that is not kept is worse than an agent that does not run
+                raise
             log.warning("cooldowns of other instances are not heard of", error=str(error))
+
+    def _take_in(self, entry: Received | Tombstone, *, lying: bool) -> None:
+        if isinstance(entry, Tombstone):
+            for share in self._shares:
+                share.forget(entry.key)
+            self._review()
+            return
+        said = entry.message
+        age_s = self._wall() - entry.timestamp_ms / 1000 if lying else 0.0
+        if isinstance(said, AgentCooldown) and said.agent == self._agent:
+            self._hear(said, age_s=age_s)
+        elif isinstance(said, AgentAlive) and self._shares:
+            for share in self._shares:
+                share.hear(f"{said.agent}/{said.instance}", said, age_s=age_s)
+            if not lying:
+                self._review()
+
+    async def _tend(self) -> None:
+        """Give away what is no longer used, and notice who is heard of no more."""
+        while self._shares:
+            await asyncio.sleep(TEND_EVERY_S)
+            self._review()
+
+    def _review(self) -> None:
+        running = self._consumer.running
+        changed = [share.review(running) for share in self._shares]
+        self._apply()  # what is given up is given up before it is said
+        if any(changed):
+            self.hurry.set()
+
+    def _apply(self) -> None:
+        """Let the consumer start as much as cooldown and limits allow."""
+        if self._cooldown.remaining_s > 0:
+            self._consumer.limit(0)
+        else:
+            self._consumer.limit(min((share.allowed for share in self._shares), default=None))
+        if self._shares:
+            none = any(share.fair == 0 for share in self._shares)
+            self._consumer.rest(resting=none and not self._consumer.running)
 
     async def _cool_down(self, error: ErrorInfo) -> None:
         """Begin to wait, and tell the others, where they do not wait as long already."""
@@ -176,10 +239,9 @@ class Pace:
             self._reopening.cancel()
             self._reopening = None
         remaining_s = self._cooldown.remaining_s
+        self._apply()
         if remaining_s > 0:
-            self._consumer.limit(0)
             loop = asyncio.get_running_loop()
             self._reopening = loop.call_later(remaining_s, self._hold)
             return
         log.info("the cooldown is over", agent=self._agent)
-        self._consumer.limit(None)

@@ -15,15 +15,23 @@ from starlings.service import KafkaPorts
 log = structlog.get_logger(__name__)
 
 BEAT_EVERY_S = 5.0
+AGAIN_AFTER_S = 1.0
 
 
 @asynccontextmanager
 async def registered(
-    definition: AgentDefined, ports: KafkaPorts, alive: Callable[[], AgentAlive]
+    definition: AgentDefined,
+    ports: KafkaPorts,
+    alive: Callable[[], AgentAlive],
+    *,
+    hurry: asyncio.Event | None = None,
 ) -> AsyncGenerator[None]:
-    """Be in the registry for as long as the block lasts; `alive` describes the instance now."""
+    """Be in the registry for as long as the block lasts; `alive` describes the instance now.
+
+    Heartbeats go out one after the other; `hurry` asks for the next one at once.
+    """
     await _enter(ports, definition, agent_key(definition.agent))
-    beating = asyncio.create_task(_beat(ports, alive))
+    beating = asyncio.create_task(_beat(ports, alive, hurry or asyncio.Event()))
     try:
         yield
     finally:
@@ -36,14 +44,17 @@ async def registered(
             )
 
 
-async def _beat(ports: KafkaPorts, alive: Callable[[], AgentAlive]) -> None:
+async def _beat(ports: KafkaPorts, alive: Callable[[], AgentAlive], hurry: asyncio.Event) -> None:
     while True:
+        hurry.clear()
         beat = alive()
         try:
             await _enter(ports, beat, agent_key(beat.agent, beat.instance))
         except Exception as error:
             log.warning("heartbeat not published", error=str(error))
-        await asyncio.sleep(BEAT_EVERY_S)
+            await asyncio.sleep(AGAIN_AFTER_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(hurry.wait(), BEAT_EVERY_S)
 
 
 async def _enter(ports: KafkaPorts, entry: AgentDefined | AgentAlive, key: bytes) -> None:

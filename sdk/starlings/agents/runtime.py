@@ -98,7 +98,7 @@ class AgentRuntime:
             settings=ConsumerSettings(seat=ports.seat),
             custody=self.claims,
         )
-        self.pace = Pace(agent.name, ports, self.consumer, instance=instance)
+        self.pace = Pace(agent.name, ports, self.consumer, instance=instance, limits=agent.limits)
         self._undoing = Undoing(agent, self.consumer, instance=instance)
 
     def not_ready(self) -> str | None:
@@ -107,7 +107,9 @@ class AgentRuntime:
 
     async def run(self, stop: asyncio.Event, grace_s: float) -> None:
         """Work until told to stop; enter the registry meanwhile, and leave it at the end."""
-        present = registered(self.agent.definition(), self._ports, self._alive)
+        present = registered(
+            self.agent.definition(), self._ports, self._alive, hurry=self.pace.hurry
+        )
         claims = self.claims.kept()
         async with self._following_control(), self.pace.kept(), present, claims:
             log.info(
@@ -276,7 +278,7 @@ class AgentRuntime:
         )
 
     def _alive(self) -> AgentAlive:
-        return AgentAlive(
+        alive = AgentAlive(
             agent=self.agent.name,
             instance=self._instance,
             concurrency=self.consumer.concurrency,
@@ -284,6 +286,7 @@ class AgentRuntime:
             started_at=self._started_at,
             interval_s=BEAT_EVERY_S,
         )
+        return self.pace.told(alive)
 
 
 def _id_of(fact: StepStarted | StepProgress | StepDone | CompensationDone) -> str:

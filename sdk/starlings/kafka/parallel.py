@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 from aiokafka import TopicPartition
@@ -105,6 +106,8 @@ class ParallelConsumer:
             codec, handler, default=default, retry=retry or Retry(), counters=self.counters,
             on_poison=on_poison, on_undecodable=on_undecodable, group_id=group_id
         )  # fmt: skip
+        self._resting = asyncio.Event()
+        self._awake = asyncio.Event()
         self._pool = self._new_pool()
         self._pool.custody = self._execution.custody = custody
         if custody is not None:
@@ -126,12 +129,17 @@ class ParallelConsumer:
     @property
     def last_loop_monotonic(self) -> float:
         """When the loop last went round, by the injected clock: the heartbeat for liveness."""
+        if self._resting.is_set():
+            return self._clock()
         return self._membership.last_loop_monotonic if self._membership else self._started
 
     @property
     def ready(self) -> bool:
-        """Whether partitions have been assigned, and all that had to be read back has been."""
-        return self._pool.ready
+        """Whether partitions have been assigned, and all that had to be read back has been.
+
+        Also while resting: then there is nothing to get ready for.
+        """
+        return self._pool.ready or self._resting.is_set()
 
     @property
     def assigned(self) -> frozenset[TopicPartition]:
@@ -159,6 +167,14 @@ class ParallelConsumer:
         What is at work goes on. Nothing is lost meanwhile, and polling does not stop.
         """
         self._pool.limit(most)
+
+    def rest(self, *, resting: bool) -> None:
+        """Leave the group to the others for a while, or come back.
+
+        Whoever rests has nothing at work: what had would run again elsewhere.
+        """
+        (self._resting if resting else self._awake).set()
+        (self._awake if resting else self._resting).clear()
 
     def running_records(self) -> Mapping[Origin, Received]:
         """Say which records have a handler at work."""
@@ -205,7 +221,10 @@ class ParallelConsumer:
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stopping.done():
-                await self._live(stopping, grace_s)
+                if self._resting.is_set():
+                    await _first(stopping, self._awake)
+                else:
+                    await self._live(stopping, grace_s)
         finally:
             stopping.cancel()
             self._pool.close()
@@ -216,15 +235,21 @@ class ParallelConsumer:
     async def _live(self, stopping: asyncio.Task[bool], grace_s: float) -> None:
         membership = self._membership = self._join()
         life = asyncio.create_task(membership.live())
+        rests = False
         try:
-            await asyncio.wait((life, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await _first(life, stopping, self._resting)
+            rests = not life.done() and not stopping.done()
             if stopping.done():
                 await self._wind_down(grace_s)
         finally:
             joined = membership.joined
             failure = await _end_of(life)
-            await self._leave(membership, for_good=stopping.done())
-        if not stopping.done():
+            await self._leave(membership, for_good=rests or stopping.done())
+        if rests:
+            self._pool.hold()
+            self._pool.own(())
+            self._pool.ready = False
+        elif not stopping.done():
             if isinstance(failure, ConfigError):
                 raise failure
             if not self.ready:
@@ -288,6 +313,17 @@ class ParallelConsumer:
         for leaving in self._leaving:
             leaving.cancel()
         await asyncio.gather(*self._leaving, return_exceptions=True)
+
+
+async def _first(*awaited: asyncio.Task[Any] | asyncio.Event) -> None:
+    """Wait until the first of some tasks has ended, or of some events is set."""
+    waits = [a if isinstance(a, asyncio.Task) else asyncio.create_task(a.wait()) for a in awaited]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait, given in zip(waits, awaited, strict=True):
+            if wait is not given:
+                wait.cancel()
 
 
 async def _end_of(life: asyncio.Task[None]) -> BaseException | None:

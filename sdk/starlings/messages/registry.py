@@ -60,6 +60,13 @@ class AgentAlive(Message):
     running: int = 0
     started_at: AwareDatetime | None = None
     interval_s: float = Field(default=5.0, gt=0)
+    number: int = Field(default=0, description="grows with each heartbeat of an instance")
+    limits: dict[str, int] = Field(
+        default_factory=dict, description="limits shared with others: how many steps at once"
+    )
+    holds: dict[str, int] = Field(
+        default_factory=dict, description="how many steps under a limit it may have at work"
+    )
 
 
 class AgentCooldown(Message):

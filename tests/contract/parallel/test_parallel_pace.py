@@ -84,3 +84,37 @@ async def test_a_record_that_was_handed_back_goes_to_the_next_owner(open_bench):
     second = bench.member()
     await bench.wait_done(Done(1))
     assert second.started == [7]
+
+
+async def test_who_rests_leaves_its_partitions_to_the_others_and_comes_back(open_bench):
+    bench = await open_bench(2)
+    first = bench.member()
+    await bench.ready(first, 2)
+    first.consumer.rest(resting=True)
+    await wait_until(lambda: not first.consumer.assigned, timeout_s=15, message="it has left")
+    assert first.consumer.ready
+    second = bench.member()
+    await bench.ready(second, 2)
+    await bench.put(1, partition=0)
+    await bench.put(2, partition=1)
+    await second.ended_count(2)
+    first.consumer.rest(resting=False)
+    await bench.ready(first, 1)
+    await bench.ready(second, 1)
+    await bench.put(3, partition=0)
+    await bench.put(4, partition=1)
+    await wait_until(
+        lambda: sorted(first.started + second.started) == [1, 2, 3, 4],
+        timeout_s=15,
+        message="all are done once",
+    )
+
+
+async def test_who_rests_can_be_stopped(open_bench):
+    bench = await open_bench()
+    member = bench.member()
+    await bench.ready(member, 1)
+    member.consumer.rest(resting=True)
+    await wait_until(lambda: not member.consumer.assigned, timeout_s=15, message="it has left")
+    await member.leave()
+    assert member.consumer.counters.rebuilt == 0
