@@ -190,6 +190,27 @@ async def test_an_event_that_an_agent_gives_up_goes_to_the_dead_letters_and_othe
     assert (failed.event_id, failed.error.code, failed.attempts) == ("bad", code, attempts)
 
 
+async def test_an_event_that_met_a_providers_limit_waits_with_the_agent_and_costs_no_try(stage):
+    loop = asyncio.get_running_loop()
+    began: list[float] = []
+    busy = Agent("busy", description="Asks a provider")
+
+    @busy.on(Opened)
+    async def ask(event: Opened) -> Answered:
+        began.append(loop.time())
+        if len(began) == 1:
+            raise TransientError("not so fast", cooldown=True, retry_after_s=1.0)
+        return Answered(text=event.text)
+
+    await stage.start(busy)
+    await stage.emit(Opened(text="x"), ident="t1", run="run-1")
+    [answered] = await stage.events("answered", 1)
+    assert answered.id == "t1/busy/0"
+    [handled] = await stage.handled(1)
+    assert (handled.error, handled.attempts) == (None, 1)
+    assert began[1] - began[0] >= 0.9
+
+
 async def test_a_bare_producer_needs_no_headers(stage):
     calls: list[EventContext] = []
     await stage.start(echo(calls))

@@ -150,3 +150,17 @@ async def test_an_event_can_be_told_again_under_its_id_and_belong_to_a_named_run
         )
         assert handle.run_id == "order-7"
     assert lines(services, "opened") == [["1", "once"], ["2", "last"]]
+    assert set(services.stop_all().values()) == {0}
+
+
+async def test_one_agent_takes_steps_and_reacts_and_a_planned_run_can_hold_events(services):
+    services.start("coordinator", "planner", f"{RELAY}:both", env=ENV)
+    async with services.client() as client:
+        plan = [{"id": "s", "agent": "both", "task": "say it"}]
+        run = await client.submit(plan=plan, run_id="planned")
+        assert (await run.result(timeout_s=WITHIN_S)).output == "SAY IT"
+        await client.emit(relay.JobDone(number=1), correlation_id="planned")
+    shown = json.loads(await run_command(services, "agents", "both", "--json"))[0]
+    assert (shown["takes_steps"], shown["listens"], shown["alive"]) == (True, ["job_done"], True)
+    wait_until_sync(lambda: lines(services, "heard"), timeout_s=WITHIN_S, message="it hears")
+    assert set(services.stop_all().values()) == {0}

@@ -53,6 +53,19 @@ async def close(job: JobDone, ctx: EventContext) -> None:
     note("closed", job, ctx)
 
 
+both = Agent("both", description="Does steps, and hears of jobs that are done")
+
+
+@both.step
+def step(task: str) -> str:
+    return task.upper()
+
+
+@both.on(JobDone)
+def hear(job: JobDone, ctx: EventContext) -> None:
+    note("heard", job, ctx)
+
+
 def note(what: str, job: JobWanted, ctx: EventContext) -> None:
     """Leave a line: one write, so that lines of several processes stay whole."""
     line = f"{what} {job.number} {ctx.event_id}\n"

@@ -18,7 +18,8 @@ from starlings import (
     TransientError,
 )
 from starlings.agents.event import event_type_of
-from starlings.messages import ConfigError, EventOutcome, RetryPolicy
+from starlings.agents.execute import execute
+from starlings.messages import ConfigError, EventOutcome, RetryPolicy, StepReady
 from starlings.messages.domain import emitted_id
 
 
@@ -370,6 +371,15 @@ async def test_an_event_of_the_wrong_shape_is_refused_without_a_call(payload):
     [handled] = (await LocalChoreography([a]).emit("ticket_opened", payload)).handled
     assert handled.error.code == "event_invalid"
     assert handled.attempts == 1
+
+
+async def test_a_step_given_to_an_agent_that_only_reacts_fails_with_words_that_help():
+    a = agent()
+    a.on(Opened)(reacts)
+    ready = StepReady(run_id="r", step_id="s", attempt=1, agent="a", task="do it")
+    done = await execute(a, ready)
+    assert (done.error.code, done.error.retryable) == ("takes_no_steps", False)
+    assert "it only reacts to ticket_opened" in done.error.message
 
 
 async def test_one_failing_listener_does_not_keep_the_others_from_reacting():

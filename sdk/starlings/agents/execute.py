@@ -118,6 +118,12 @@ async def _do(
         return await see_through(agent, ready, ctx, pause=pause)
     if agent.step_function is not None:
         return await agent.step_function.run(ready, ctx)
+    if not agent.takes_steps:
+        raise StepFailed(
+            f"agent {agent.name!r} takes no steps: it only reacts to {', '.join(agent.reactions)}; "
+            "emit such an event, as with `starlings emit`, or in a test with LocalChoreography",
+            code="takes_no_steps",
+        )
     if ready.tool is not None:
         return await run_named_tool(agent, ready, ctx, spent)
     if model is None:

@@ -5,7 +5,8 @@ to, the events that follow from it are published and acknowledged, then the reco
 on `events`, and only then does its offset count as done. A crash in between repeats the reaction,
 with the same idempotency key, and emits the same events under the same ids; whoever listens to
 those drops the repeats. An event that cannot be reacted to goes to the dead letters with the
-reason, which the record tells too.
+reason, which the record tells too. One that met a provider's limit is handed back, and reacted to
+again when the agent has cooled down (`pace`).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from starlings.messages import (
 from starlings.service import KafkaPorts, child_traceparent, log_context
 
 from .agent import Agent
+from .pace import Pace
 from .presence import BEAT_EVERY_S, registered
 from .react import react, summary_of
 
@@ -77,6 +79,10 @@ class EventRuntime:
         self._started_at = datetime.now(UTC)
         room = concurrency or agent.concurrency
         self.consumers = {name: self._consumer(name, room) for name in agent.reactions}
+        self.paces = {
+            name: Pace(agent.name, ports, consumer, instance=instance)
+            for name, consumer in self.consumers.items()
+        }
 
     def _consumer(self, event_type: str, concurrency: int) -> ParallelConsumer:
         topics = self._ports.topics
@@ -103,6 +109,8 @@ class EventRuntime:
     async def run(self, stop: asyncio.Event, grace_s: float) -> None:
         """React to events until told to stop."""
         async with contextlib.AsyncExitStack() as stack:
+            for pace in self.paces.values():
+                await stack.enter_async_context(pace.kept())
             if self._registers:
                 definition = self.agent.definition()
                 await stack.enter_async_context(registered(definition, self._ports, self._alive))
@@ -131,9 +139,13 @@ class EventRuntime:
         trace = child_traceparent(received.envelope.traceparent)
         with log_context(run_id=event.correlation_id, traceparent=trace):
             reaction = await react(
-                self.agent, event, hop_limit=self._hop_limit, instance=self._instance
+                self.agent,
+                event,
+                hop_limit=self._hop_limit,
+                instance=self._instance,
+                hands_back=True,
             )
-            if reaction.handled.error is not None:
+            if await self.paces[event.type].judge(event.id, reaction.handled.error) is not None:
                 raise ReactionFailed(reaction.handled, trace)
             await self._emit(reaction.emitted, trace)
             await self._record(reaction.handled, trace)

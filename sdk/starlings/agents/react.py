@@ -34,6 +34,8 @@ from .values import clean_text, summarise
 
 LONGEST_PAUSE_S = 600.0  # whatever a provider asks for
 
+_Events = tuple[DomainEvent, ...]
+_NOTHING: _Events = ()
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -51,16 +53,21 @@ async def react(
     *,
     hop_limit: int = HOP_LIMIT,
     instance: str = "",
+    hands_back: bool = False,
     sleep: Sleep = asyncio.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Reaction:
     """Let an agent react to an event of a type that it listens to.
 
+    With `hands_back`, a provider's limit ends it at once: the caller waits with all instances.
+
     Raises:
         asyncio.CancelledError: the task was cancelled from outside.
     """
     began = clock()
-    emitted, error, attempts = await _tried(agent, event, hop_limit, sleep)
+    emitted, error, attempts = _NOTHING, _too_far(event, hop_limit), 0
+    if error is None:
+        emitted, error, attempts = await _tried(agent, event, sleep, hands_back=hands_back)
     handled = EventHandled(
         run_id=event.correlation_id,
         agent=agent.name,
@@ -88,15 +95,14 @@ def summary_of(event: DomainEvent) -> str:
 
 
 async def _tried(
-    agent: Agent, event: DomainEvent, hop_limit: int, sleep: Sleep
-) -> tuple[tuple[DomainEvent, ...], ErrorInfo | None, int]:
-    if event.hops >= hop_limit:
-        return (), _too_far(event, hop_limit), 0
+    agent: Agent, event: DomainEvent, sleep: Sleep, *, hands_back: bool
+) -> tuple[_Events, ErrorInfo | None, int]:
     reaction = agent.reactions[event.type]
     attempt = 1
     while True:
         emitted, error = await _once(agent, reaction, event, attempt)
-        if error is None or not error.retryable or attempt >= reaction.retry.attempts:
+        tries = 1 if hands_back and error and error.cooldown else reaction.retry.attempts
+        if error is None or not error.retryable or attempt >= tries:
             return emitted, error, attempt
         await sleep(_pause_s(reaction.retry, attempt, event, error))
         attempt += 1
@@ -104,7 +110,7 @@ async def _tried(
 
 async def _once(
     agent: Agent, reaction: ReactionFunction, event: DomainEvent, attempt: int
-) -> tuple[tuple[DomainEvent, ...], ErrorInfo | None]:
+) -> tuple[_Events, ErrorInfo | None]:
     ctx = EventContext(
         run_id=event.correlation_id,
         event_id=event.id,
@@ -135,7 +141,9 @@ def _pause_s(policy: RetryPolicy, attempt: int, event: DomainEvent, error: Error
     return max(pause_s, min(error.retry_after_s or 0.0, LONGEST_PAUSE_S))
 
 
-def _too_far(event: DomainEvent, hop_limit: int) -> ErrorInfo:
+def _too_far(event: DomainEvent, hop_limit: int) -> ErrorInfo | None:
+    if event.hops < hop_limit:
+        return None
     shown = ("… → " if event.hops > len(event.trail) else "") + " → ".join(
         (*event.trail, event.type)
     )

@@ -27,6 +27,7 @@ from starlings.service import (
 from .agent import Agent
 from .listening import EventRuntime
 from .own_claims import LEASE_S, ClaimSettings
+from .pace import Pace
 from .runtime import AgentRuntime
 
 
@@ -131,16 +132,14 @@ def _runtimes(
 def _show(ctx: ServiceContext[AgentSettings], runtime: AgentRuntime | EventRuntime) -> None:
     agent = runtime.agent.name
     if isinstance(runtime, AgentRuntime):
-        pace = runtime.pace
-        ctx.metrics.pull(Metric.COOLDOWN, lambda: pace.cooling_down_s, agent=agent)
-        _show_consumer(ctx, agent, runtime.consumer)
+        _show_consumer(ctx, agent, runtime.consumer, runtime.pace)
         return
     for event_type, consumer in runtime.consumers.items():
-        _show_consumer(ctx, f"{agent}.on.{event_type}", consumer)
+        _show_consumer(ctx, f"{agent}.on.{event_type}", consumer, runtime.paces[event_type])
 
 
 def _show_consumer(
-    ctx: ServiceContext[AgentSettings], name: str, consumer: ParallelConsumer
+    ctx: ServiceContext[AgentSettings], name: str, consumer: ParallelConsumer, pace: Pace
 ) -> None:
     counters = consumer.counters
     ctx.heartbeat.follow(name, lambda: consumer.last_loop_monotonic)
@@ -149,3 +148,4 @@ def _show_consumer(
     pull(Metric.REPEATS_DROPPED, lambda: counters.repeats, agent=name)
     pull(Metric.RUNNING, lambda: consumer.running, agent=name)
     pull(Metric.DEAD_LETTERS, lambda: counters.poisoned + counters.undecodable, agent=name)
+    pull(Metric.COOLDOWN, lambda: pace.cooling_down_s, agent=name)
