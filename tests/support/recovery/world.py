@@ -15,6 +15,7 @@ from typing import Any
 from starlings.choreography import (
     CarryPolicy,
     Ledger,
+    Phase,
     Recorded,
     refusal,
     retell,
@@ -342,11 +343,12 @@ class World:
 
     def _calm_round(self) -> None:
         coordinator = self.coordinators[0]
-        for run_id in sorted(self._open()):
-            for pick in EVERY_WORD:
-                self.word(run_id, pick)
         while not coordinator.caught_up:
             coordinator.read()
+        for run_id, run in sorted(coordinator.ledger.runs.items()):
+            if run.paused or any(step.phase is Phase.ASKING for step in run.order):
+                for pick in EVERY_WORD:
+                    self.word(run_id, pick)
         coordinator.fire(self.now_ms)
         coordinator.answer()
         while coordinator.wire:
