@@ -9,20 +9,32 @@ from typing import Any
 from starlings.choreography import (
     CarryPolicy,
     Ledger,
+    Recorded,
     confirmation_for,
     message_for,
+    retell,
+    snapshot,
 )
 from starlings.messages import (
+    Approval,
+    ApprovalGiven,
     CancelRequested,
+    Compensation,
+    CompensationDone,
     Envelope,
     ErrorInfo,
     Message,
+    PauseRequested,
     Plan,
     PlanCreated,
     PlanRejected,
     Problem,
+    ResumeRequested,
     RetryPolicy,
+    RetryRequested,
     RunOptions,
+    SignalReceived,
+    SignalWait,
     Step,
     StepDone,
     StepOutcome,
@@ -34,6 +46,7 @@ from starlings.messages import (
     message_id,
     snapshot_id,
     timer_id,
+    undo_id,
 )
 
 from .replay import record_of, told
@@ -154,6 +167,39 @@ class Told:
         info = ErrorInfo(**{"code": "division_by_zero", "message": "division by zero"} | error)
         self.say(StepDone, step_id, attempt, outcome=StepOutcome.ERROR, error=info)
 
+    def undone(self, step_id: str, number: int, error: Any = None) -> None:
+        name = CompensationDone.NAME
+        fact = CompensationDone(
+            run_id=self.run_id,
+            step_id=step_id,
+            attempt=1,
+            number=number,
+            agent=self.agents[step_id],
+            outcome=StepOutcome.ERROR if error else StepOutcome.OK,
+            error=ErrorInfo(**error) if error else None,
+        )
+        self.recorder.tell(undo_id(self.run_id, step_id, 1, number, name), fact)
+
+    def retry(self, **fields: Any) -> None:
+        """Ask the run to go on, as a client does: with its state as of its end."""
+        lines = [x for x in self.recorder.lines if x["headers"]["ce_subject"] == self.run_id]
+        records = [record_of(line) for line in lines]
+        run = retell(Recorded(r.offset, r.at_ms, r.message) for r in records)
+        assert run is not None
+        fact = RetryRequested(
+            run_id=self.run_id,
+            generation=run.generation + 1,
+            plan_offset=run.plan_offset,
+            state=snapshot.save(run),
+            **fields,
+        )
+        self.recorder.tell(f"{self.run_id}/retry_requested/{fact.generation}", fact)
+
+    def word(self, model: type[Message], **fields: Any) -> None:
+        """Tell what somebody wants of the run."""
+        fact = model(run_id=self.run_id, **fields)
+        self.recorder.tell(f"{self.run_id}/{model.NAME}/{len(self.recorder.lines)}", fact)
+
     def cancel(self) -> None:
         fact = CancelRequested(run_id=self.run_id, reason="enough", requested_by="Ann")
         self.recorder.tell(f"{self.run_id}/cancel_requested", fact)
@@ -194,7 +240,7 @@ def retry(recorder: Recorder) -> None:
 
 
 def stop(recorder: Recorder) -> None:
-    run = Told(recorder, "stop", *DEMO, max_parallel=2)
+    run = Told(recorder, "stop", *DEMO, max_parallel=2, on_failure="stop")
     run.fail("s1")
     run.say(StepDone, "s2", outcome=StepOutcome.CANCELLED)
 
@@ -218,7 +264,7 @@ def cancel(recorder: Recorder) -> None:
     early = Told(recorder, "early")
     early.cancel()
     Told(recorder, "early", *DEMO[:3])
-    run = Told(recorder, "cancel", *DEMO[:3])
+    run = Told(recorder, "cancel", *DEMO[:3], on_failure="stop")
     run.say(StepStarted, "s1")
     run.ok("s2", 2)
     run.cancel()
@@ -227,7 +273,7 @@ def cancel(recorder: Recorder) -> None:
 
 
 def deadline(recorder: Recorder) -> None:
-    run = Told(recorder, "deadline", *DEMO[:3], timeout_s=30)
+    run = Told(recorder, "deadline", *DEMO[:3], timeout_s=30, on_failure="stop")
     run.ok("s2", 2)
     recorder.wait(31)
     run.say(StepDone, "s1", outcome=StepOutcome.CANCELLED)
@@ -260,6 +306,80 @@ def carried(recorder: Recorder) -> None:
     Told(recorder, "long", DEMO[1])  # and after its end
 
 
+TRIP = (
+    Step(id="flight", agent="flights", task="book a flight"),
+    Step(id="car", agent="cars", task="rent a car", depends_on=["flight"]),
+    Step(
+        id="hotel",
+        agent="hotels",
+        task="book a room",
+        depends_on=["flight"],
+        compensate=Compensation(agent="hotels", tool="cancel", args={"room": 1}),
+        timeouts=Timeouts(run_s=60),
+        retry=RetryPolicy(attempts=1),
+    ),
+    Step(id="pay", agent="bank", task="pay", depends_on=["car", "hotel"]),
+)
+UNDO = {"compensation": Compensation(agent="flights")}
+
+
+def saga(recorder: Recorder) -> None:
+    """A room that nobody heard of again is given back, then the car, then the flight."""
+    run = Told(recorder, "saga", *TRIP)
+    run.ok("flight", {"id": "F7"}, **UNDO)
+    run.say(StepStarted, "hotel")
+    run.ok("car", {"id": "C1"}, **UNDO)
+    recorder.wait(61)
+    run.undone("hotel", 1)
+    run.undone("car", 1, error={"code": "busy", "message": "call again", "retryable": True})
+    recorder.wait(2)
+    run.undone("car", 2)
+    run.ok("hotel", {"id": "H3"})  # late, and undone already
+    run.undone("flight", 1)
+
+
+def abandoned(recorder: Recorder) -> None:
+    """A car that cannot be given back keeps its flight, until somebody asks again."""
+    run = Told(recorder, "abandoned", *TRIP)
+    run.ok("flight", {"id": "F7"}, **UNDO)
+    run.ok("car", {"id": "C1"}, **UNDO)
+    run.fail("hotel", code="full", message="no room")
+    run.undone("car", 1, error={"code": "lost", "message": "no such car"})
+    run.retry(compensation=True)
+    run.undone("car", 2)
+    run.undone("flight", 1)
+    run.retry(compensation=True)  # nothing is left to undo
+
+
+def reopened(recorder: Recorder) -> None:
+    run = Told(recorder, "reopened", *DEMO[:3], on_failure="stop")
+    run.ok("s2", 2)
+    run.fail("s1")
+    run.retry(step_id="s1", input={"a": 10, "b": 5})
+    run.ok("s1", 50, 2)
+    run.ok("s3", 100)
+
+
+def asking(recorder: Recorder) -> None:
+    """Approvals, a signal that comes early, a pause; the steps go to a variant."""
+    steps = (
+        DEMO[0],
+        Step(id="ok", agent="human", approval=Approval(question="Well?"), depends_on=["s1"]),
+        Step(id="paid", agent="signal", signal=SignalWait(name="payment"), depends_on=["ok"]),
+        Step(id="late", agent="signal", signal=SignalWait(name="x", timeout_s=5, default="none")),
+        Step(id="s2", agent="string", task="say thanks", depends_on=["paid"]),
+    )
+    run = Told(recorder, "asking", *steps, routing={"string": {"canary": 1.0}})
+    run.word(PauseRequested)
+    run.word(SignalReceived, name="payment", payload={"amount": 5})
+    run.ok("s1", 50)
+    run.word(ResumeRequested)
+    recorder.wait(6)
+    run.word(ApprovalGiven, step_id="ok", approved=True, given_by="Ann")
+    run.word(ApprovalGiven, step_id="ok", approved=False, given_by="Bob")
+    run.ok("s2", "thanks")
+
+
 SCENARIOS: dict[str, Callable[[Recorder], None]] = {
     "demo": demo,
     "retry": retry,
@@ -270,6 +390,10 @@ SCENARIOS: dict[str, Callable[[Recorder], None]] = {
     "deadline": deadline,
     "rejected": rejected,
     "carried": carried,
+    "saga": saga,
+    "abandoned": abandoned,
+    "reopened": reopened,
+    "asking": asking,
 }
 
 
