@@ -164,6 +164,15 @@ def _agent_problems(
             remedy=_Names(agents).suggest() if agents else "start an agent first",
         )
         return
+    if not agent.takes_steps:
+        yield Problem(
+            code="takes_no_steps",
+            step=step.id,
+            field="agent",
+            message=f"agent {step.agent!r} reacts to events and takes no steps",
+            remedy=_Names([name for name, a in agents.items() if a.takes_steps]).suggest(),
+        )
+        return
     if alive is not None and step.agent not in alive and not agent.scales_from_zero:
         yield Problem(
             code="agent_not_alive",

@@ -326,6 +326,13 @@ def test_what_would_undo_a_step_must_exist(compensate, code, remedy):
     assert problem.remedy.startswith(remedy)
 
 
+def test_an_agent_that_only_reacts_takes_no_steps():
+    agents = AGENTS | {"listener": AgentDefined(agent="listener", takes_steps=False)}
+    (problem,) = problems_of([{"agent": "listener", "task": "x"}], agents=agents)
+    assert problem.code == "takes_no_steps"
+    assert "listener" not in problem.remedy
+
+
 def test_undoing_needs_an_agent_to_start_with():
     step = {"agent": "math", "task": "x", "compensate": {"agent": "math"}}
     remedies = {p.remedy for p in problems_of([step], agents={})}
