@@ -4,15 +4,16 @@ What a step's life here is made of, in this order: the work is taken from `steps
 if the run has been stopped, done, its result published on `events` and acknowledged, and only then
 does its offset count as done. A crash in between repeats the step under the same ids, and a repeat
 of its result is dropped by whoever reads it. Compensations come by the same topic and live the same
-life; `undoing` tells what holds between them and the steps. `step_started` is said only of steps
-that take `STARTED_AFTER_S` or more, so that short steps cost one fact.
+life; `undoing` tells what holds between them and the steps. Of a job or sensor only the beginning
+is work for the consumer; `holding` tells how it goes on. `step_started` is said only of steps that
+take `STARTED_AFTER_S` or more, so that short steps cost one fact.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,6 +54,8 @@ from .pace import Pace
 from .presence import BEAT_EVERY_S, registered
 from .stops import Stops
 from .undoing import Undoing
+from .waiting import WaitingAgent
+from .waiting_steps import WaitingSteps
 
 log = structlog.get_logger(__name__)
 
@@ -99,7 +102,15 @@ class AgentRuntime:
             custody=self.claims,
         )
         self.pace = Pace(agent.name, ports, self.consumer, instance=instance, limits=agent.limits)
-        self._undoing = Undoing(agent, self.consumer, instance=instance)
+        self._waiting: WaitingSteps | None = None
+        if isinstance(agent, WaitingAgent):
+            self._waiting = WaitingSteps(agent, ports, self.claims, self._stops, instance=instance)
+        self._undoing = Undoing(
+            agent,
+            self.consumer,
+            instance=instance,
+            end_waiting=self._waiting.end_before_undoing if self._waiting else None,
+        )
 
     def not_ready(self) -> str | None:
         """Say why this instance takes no steps yet; None where it does."""
@@ -111,7 +122,8 @@ class AgentRuntime:
             self.agent.definition(), self._ports, self._alive, hurry=self.pace.hurry
         )
         claims = self.claims.kept()
-        async with self._following_control(), self.pace.kept(), present, claims:
+        waiting = self._waiting.looked_after() if self._waiting else nullcontext()
+        async with self._following_control(), self.pace.kept(), present, claims, waiting:
             log.info(
                 "agent at work",
                 agent=self.agent.name,
@@ -132,11 +144,13 @@ class AgentRuntime:
             log_context(run_id=work.run_id, step_id=work.step_id, traceparent=trace),
             remembering(self.claims.calls(received)),
         ):
-            done: StepDone | CompensationDone
+            done: StepDone | CompensationDone | None
             if isinstance(work, StepReady):
                 done = await self._work(work, received, trace)
             else:
                 done = await self._undo(work, received)
+            if done is None:
+                return  # it waits: its end will be told when it comes
             error = await self.pace.judge(f"{work.run_id}/{work.step_id}", done.error)
             if error is not done.error:
                 done = done.model_copy(update={"error": error})
@@ -151,7 +165,9 @@ class AgentRuntime:
         finally:
             self._working.discard(received.origin)
 
-    async def _work(self, ready: StepReady, received: Received, trace: str) -> StepDone:
+    async def _work(self, ready: StepReady, received: Received, trace: str) -> StepDone | None:
+        if self._waiting is not None and self._waiting.holds(received):
+            return None  # a repeat: what it asks for has been begun, and is looked after
         if self._stops.covers(ready):
             return self._cancelled(ready, "stopped before it was started")
         if self._undoing.forbids(ready, received.origin):
@@ -162,13 +178,7 @@ class AgentRuntime:
         self._working.add(received.origin)
         try:
             with self._undoing.forward(ready, received.origin):
-                return await execute(
-                    self.agent,
-                    ready,
-                    model=self._model,
-                    instance=self._instance,
-                    heartbeat=lambda progress: self._progress(ready, progress, received, trace),
-                )
+                return await self._do(ready, received, trace)
         except asyncio.CancelledError:
             if cancellation() is not Cancellation.REQUESTED:
                 raise  # handed back, or somebody else's now: no word about it
@@ -176,6 +186,17 @@ class AgentRuntime:
         finally:
             self._working.discard(received.origin)
             long.cancel()
+
+    async def _do(self, ready: StepReady, received: Received, trace: str) -> StepDone | None:
+        if self._waiting is not None:
+            return await self._waiting.begin(ready, received, trace)
+        return await execute(
+            self.agent,
+            ready,
+            model=self._model,
+            instance=self._instance,
+            heartbeat=lambda progress: self._progress(ready, progress, received, trace),
+        )
 
     def _cancelled(self, ready: StepReady, why: str, *, code: str = "cancelled") -> StepDone:
         return StepDone(
@@ -266,6 +287,7 @@ class AgentRuntime:
             if isinstance(stop, StopRequested):
                 self._stops.add(stop)
                 stopped = self.consumer.cancel_where(self._is_stopped)
+                stopped += self._waiting.stop(stop) if self._waiting is not None else 0
                 if stopped:
                     log.info("steps stopped", run_id=stop.run_id, steps=stopped)
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 
 from starlings.kafka.parallel import Cancellation, ParallelConsumer, cancellation
@@ -37,13 +37,22 @@ from .compensate import execute_compensation, patience_s, still_running, stopped
 REMEMBERED = 100_000
 
 Attempt = tuple[str, str, int]
+EndWaiting = Callable[[CompensationReady], Awaitable[bool]]  # of a job that holds no slot
 
 
 class Undoing:
     """Carries out the compensations of one instance of an agent."""
 
-    def __init__(self, agent: Agent, consumer: ParallelConsumer, *, instance: str) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        consumer: ParallelConsumer,
+        *,
+        instance: str,
+        end_waiting: EndWaiting | None = None,
+    ) -> None:
         self._agent = agent
+        self._end_waiting = end_waiting
         self._consumer = consumer
         self._instance = instance
         self._at_work: dict[Attempt, tuple[Origin, asyncio.Event]] = {}
@@ -96,7 +105,7 @@ class Undoing:
     async def _forward_has_ended(self, ready: CompensationReady) -> bool:
         at_work = self._at_work.get(_attempt(ready))
         if at_work is None:
-            return True
+            return self._end_waiting is None or await self._end_waiting(ready)
         origin, ended = at_work
         self._consumer.cancel(origin)
         try:

@@ -1,0 +1,163 @@
+"""What is kept of a step that waits: small, and enough for any instance to look after it.
+
+It lies in the step's checkpoint as its `job`. The step's own record is done by then, and so its
+task and the results that it was given are not here: what a look needs is in the handle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol, Self
+
+from pydantic import JsonValue, ValidationError
+
+from starlings.messages import (
+    AttemptCheckpoint,
+    ErrorInfo,
+    Model,
+    StepDone,
+    StepReady,
+    UndecodableMessage,
+)
+from starlings.messages.base import AgentName, RunId, StepId, VariantName
+
+from .attempt import limit_of
+from .context import Heartbeat, StepContext
+from .status import JobStatus, Phase
+from .vigil import Vigil
+
+
+class Held(Model):
+    """A job or sensor that waits; times are of the wall clock, in milliseconds since 1970."""
+
+    run_id: RunId
+    step_id: StepId
+    attempt: int
+    agent: AgentName
+    variant: VariantName | None = None
+    generation: int = 0
+    handle: JsonValue = None
+    began_ms: int
+    deadline_ms: int | None = None
+    heartbeat_s: float | None = None
+    traceparent: str | None = None
+    causation_id: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        ready: StepReady,
+        handle: JsonValue,
+        *,
+        began_ms: int,
+        traceparent: str | None,
+        causation_id: str | None,
+    ) -> Self:
+        """Say what to keep of a step."""
+        limit_s = limit_of(ready.timeouts)
+        return cls(
+            run_id=ready.run_id,
+            step_id=ready.step_id,
+            attempt=ready.attempt,
+            agent=ready.agent,
+            variant=ready.variant,
+            generation=ready.generation,
+            handle=handle,
+            began_ms=began_ms,
+            deadline_ms=None if limit_s is None else began_ms + int(limit_s * 1_000),
+            heartbeat_s=ready.timeouts.heartbeat_s,
+            traceparent=traceparent,
+            causation_id=causation_id,
+        )
+
+    @classmethod
+    def read(cls, checkpoint: AttemptCheckpoint) -> Self:
+        """Read what another instance kept.
+
+        Raises:
+            UndecodableMessage: it is not what it should be.
+        """
+        try:
+            return cls.model_validate(checkpoint.job)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UndecodableMessage(
+                f"what was kept of the waiting step {checkpoint.work!r} cannot be read: "
+                f"{where}: {first['msg']}",
+                code="handle_invalid",
+            ) from None
+
+    def kept(self) -> dict[str, Any]:
+        """Write it as small as it goes."""
+        data: dict[str, Any] = self.model_dump(mode="json", exclude_defaults=True)
+        return data
+
+    @property
+    def step(self) -> StepReady:
+        """The step, as far as it is still known."""
+        return StepReady(
+            run_id=self.run_id,
+            step_id=self.step_id,
+            attempt=self.attempt,
+            agent=self.agent,
+            variant=self.variant,
+            generation=self.generation,
+        )
+
+    def context(self, on_heartbeat: Heartbeat) -> StepContext:
+        """Build what a look is given."""
+        deadline = self.deadline_ms
+        return StepContext(
+            run_id=self.run_id,
+            step_id=self.step_id,
+            attempt=self.attempt,
+            agent=self.agent,
+            deadline=None if deadline is None else datetime.fromtimestamp(deadline / 1_000, UTC),
+            on_heartbeat=on_heartbeat,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """One waiting step as its owner sees it; times are of the monotonic clock."""
+
+    work: str
+    partition: int
+    run_id: str
+    vigil: Vigil
+    deadline: float | None
+    due: float = 0.0
+    heard: float = 0.0  # when the coordinator was last given a sign of life
+    looking: asyncio.Task[None] | None = None  # a look that is under way
+    ending: bool = False  # its end has been decided: nothing else may happen to it
+    ender: asyncio.Task[None] | None = None
+
+
+class Voice(Protocol):
+    """Says on `events` what becomes of a waiting step; returns when that is acknowledged."""
+
+    async def done(self, done: StepDone, held: Held | None) -> None:
+        """Say that it has ended; `held` is what was kept of it, where that can be read."""
+
+    async def progress(self, held: Held, progress: JsonValue) -> None:
+        """Say how far it is."""
+
+
+def cancelled(why: str) -> ErrorInfo:
+    """Say that a step was told to stop."""
+    return ErrorInfo(code="cancelled", message=why)
+
+
+def out_of_time(held: Held) -> JobStatus:
+    """Say that a step has run out of its time."""
+    limit_s = ((held.deadline_ms or held.began_ms) - held.began_ms) / 1_000
+    error = ErrorInfo(
+        code="timeout",
+        message=f"the step took longer than its limit of {limit_s:g} s (timeouts.run_s) and was "
+        "stopped",
+        retryable=True,
+    )
+    return JobStatus(Phase.FAILED, error=error)

@@ -1,0 +1,297 @@
+"""Jobs and sensors on a real Kafka: begun once, looked after by whoever owns the partition."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from support.waiting import wait_until
+
+from starlings import JobAgent, JobStatus, Sensor, StepContext, Waiting
+from starlings.messages import (
+    AttemptCheckpoint,
+    CompensationDone,
+    StepDone,
+    StepOutcome,
+    StepProgress,
+    step_key,
+)
+
+pytestmark = pytest.mark.kafka
+
+
+@dataclass
+class Farm:
+    """A system that runs jobs; they go on until they are told an end."""
+
+    created: list[str] = field(default_factory=list)
+    asked: Counter[str] = field(default_factory=Counter)
+    deleted: list[str] = field(default_factory=list)
+    undone: list[Any] = field(default_factory=list)
+    ends: dict[str, JobStatus] = field(default_factory=dict)
+    refuse_to_delete: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def agent(self) -> JobAgent[str]:
+        defaults = {"first_poll_s": 0.02, "longest_poll_s": 0.05}
+        agent = JobAgent[str]("farm", description="Farms", **{**defaults, **self.settings})
+        agent.create(self.create)
+        agent.get(self.get)
+        agent.delete(self.delete)
+        agent.compensate(self.scrap)
+        return agent
+
+    async def create(self, ctx: StepContext) -> str:
+        self.created.append(ctx.idempotency_key)
+        return ctx.idempotency_key
+
+    async def get(self, job: str) -> JobStatus:
+        self.asked[job] += 1
+        return self.ends.get(job, JobStatus.running())
+
+    async def delete(self, job: str) -> None:
+        self.deleted.append(job)
+        if len(self.deleted) <= self.refuse_to_delete:
+            raise OSError("no route to the farm")
+
+    async def scrap(self, output: Any) -> None:
+        self.undone.append(output)
+
+    async def looked_at(self, job: str = "r1/s1/1", more: int = 2) -> None:
+        """Wait until a job has been looked at some times more."""
+        begun = self.asked[job]
+        await wait_until(
+            lambda: self.asked[job] >= begun + more, timeout_s=30, message=f"{job} is looked at"
+        )
+
+
+async def committed(stage) -> int:
+    place = TopicPartition(stage.site.topics.steps(stage.agent.name), 0)
+    group = stage.site.topics.agent_group(stage.agent.name)
+    return (await stage.site.connection.committed(group, [place]))[place].offset
+
+
+def ends(stage, kind=StepDone) -> list[Any]:
+    return [fact.message for fact in stage.facts if isinstance(fact.message, kind)]
+
+
+async def test_a_job_waits_without_a_slot_and_without_lag_and_its_end_is_told_once(open_stage):
+    farm = Farm()
+    stage = await open_stage(farm.agent())
+    instance = await stage.start()
+    await stage.step()
+    await stage.said("r1/s1/1/step_started")
+    await farm.looked_at()
+
+    async def no_lag() -> bool:
+        return await committed(stage) == 1
+
+    await wait_until(no_lag, message="the offset of the waiting step is committed")
+    assert instance.runtime.consumer.running == 0
+
+    farm.ends["r1/s1/1"] = JobStatus.succeeded({"corn": 3}, summary="three")
+    done = await stage.said("r1/s1/1/step_done")
+
+    assert (done.outcome, done.output, done.summary) == (StepOutcome.OK, {"corn": 3}, "three")
+    assert done.compensation is not None
+    assert farm.created == ["r1/s1/1"]
+    store = instance.runtime.claims.store
+    await wait_until(lambda: not store.of_partition(0), message="nothing is kept of it any more")
+    assert len(ends(stage)) == 1
+    assert [p.progress for p in ends(stage, StepProgress)] == [{"phase": "running"}]
+
+
+async def test_a_successor_goes_on_looking_and_submits_nothing(open_stage):
+    farm = Farm()
+    stage = await open_stage(farm.agent())
+    first = await stage.start("i1")
+    for number in range(20):
+        await stage.step(run_id=f"r{number}")
+    await wait_until(lambda: len(farm.created) == 20, timeout_s=30, message="all are submitted")
+    await farm.looked_at("r19/s1/1")
+    await first.leave()
+
+    second = await stage.start("i2")
+    await farm.looked_at("r7/s1/1")
+    await stage.step(run_id="r7")  # a repeat by a coordinator that was taken for dead
+    for number in range(20):
+        farm.ends[f"r{number}/s1/1"] = JobStatus.succeeded(number)
+    for number in range(20):
+        assert (await stage.said(f"r{number}/s1/1/step_done")).output == number
+
+    assert sorted(farm.created) == sorted(f"r{n}/s1/1" for n in range(20))
+    store = second.runtime.claims.store
+    await wait_until(lambda: not store.of_partition(0), message="nothing is kept of them any more")
+    assert len(ends(stage)) == 20
+
+
+async def test_a_stop_deletes_the_job_again_and_again_until_that_succeeds(open_stage):
+    farm = Farm(refuse_to_delete=2)
+    stage = await open_stage(farm.agent())
+    instance = await stage.start()
+    await stage.step()
+    await farm.looked_at()
+    await stage.stop()
+
+    done = await stage.said("r1/s1/1/step_done")
+
+    assert (done.outcome, done.error.code) == (StepOutcome.CANCELLED, "cancelled")
+    assert farm.deleted == ["r1/s1/1"] * 3
+    store = instance.runtime.claims.store
+    await wait_until(lambda: not store.of_partition(0), message="nothing is kept of it any more")
+
+
+async def test_a_stop_that_nobody_heard_is_found_by_the_successor(open_stage):
+    farm = Farm()
+    stage = await open_stage(farm.agent())
+    first = await stage.start("i1")
+    await stage.step()
+    await farm.looked_at()
+    await first.leave()
+    await stage.stop()
+
+    await stage.start("i2")
+
+    assert (await stage.said("r1/s1/1/step_done")).outcome is StepOutcome.CANCELLED
+    assert farm.deleted == ["r1/s1/1"]
+
+
+async def test_a_job_that_has_ended_when_the_stop_comes_keeps_its_result(open_stage):
+    farm = Farm(settings={"first_poll_s": 3_600, "longest_poll_s": 3_600})
+    stage = await open_stage(farm.agent())
+    await stage.start()
+    await stage.step()
+    await stage.said("r1/s1/1/step_started")
+    farm.ends["r1/s1/1"] = JobStatus.succeeded("corn")  # nobody will look for an hour
+    await stage.stop()
+
+    done = await stage.said("r1/s1/1/step_done")
+
+    assert (done.outcome, done.output) == (StepOutcome.OK, "corn")  # so that it can be undone
+    assert farm.deleted == []
+
+
+async def test_an_attempt_beyond_its_limit_deletes_its_job_and_may_be_tried_again(open_stage):
+    farm = Farm()
+    stage = await open_stage(farm.agent())
+    await stage.start()
+    await stage.step(timeouts={"run_s": 0.5})
+
+    done = await stage.said("r1/s1/1/step_done")
+
+    assert (done.error.code, done.error.retryable) == ("timeout", True)
+    assert "0.5 s (timeouts.run_s)" in done.error.message
+    assert farm.deleted == ["r1/s1/1"]
+
+
+async def test_a_waiting_job_is_ended_before_it_is_undone(open_stage):
+    farm = Farm()
+    stage = await open_stage(farm.agent())
+    await stage.start()
+    await stage.step()
+    await farm.looked_at()
+    await stage.undo(input="corn")
+
+    undone = await stage.said("r1/s1/1/compensation_done/1")
+
+    assert isinstance(undone, CompensationDone)
+    assert undone.outcome is StepOutcome.OK
+    assert (farm.deleted, farm.undone) == (["r1/s1/1"], ["corn"])
+    assert (await stage.said("r1/s1/1/step_done")).outcome is StepOutcome.CANCELLED
+
+
+async def test_a_stop_while_a_job_is_being_created_waits_for_it_and_deletes_it(open_stage):
+    farm, entered, go_on = Farm(), asyncio.Event(), asyncio.Event()
+    agent = JobAgent[str]("farm", description="Farms")
+    agent.get(farm.get)
+    agent.delete(farm.delete)
+
+    @agent.create
+    async def create(task: str, ctx: StepContext) -> str:
+        entered.set()
+        await go_on.wait()
+        return ctx.idempotency_key
+
+    stage = await open_stage(agent)
+    instance = await stage.start()
+    await stage.step()
+    await asyncio.wait_for(entered.wait(), 30)
+    await stage.stop()
+    counters = instance.runtime.consumer.counters
+    await wait_until(lambda: counters.cancelled == 1, timeout_s=30, message="the stop is heard")
+    go_on.set()
+
+    assert (await stage.said("r1/s1/1/step_done")).outcome is StepOutcome.CANCELLED
+    assert farm.deleted == ["r1/s1/1"]
+
+
+async def test_signs_of_life_are_given_as_often_as_the_coordinator_expects_them(open_stage):
+    farm = Farm(settings={"first_poll_s": 60, "longest_poll_s": 60})
+    stage = await open_stage(farm.agent())
+    await stage.start()
+    await stage.step(timeouts={"heartbeat_s": 0.3})
+
+    await wait_until(
+        lambda: len(ends(stage, StepProgress)) >= 4, timeout_s=30, message="four signs of life"
+    )
+
+
+async def test_what_was_kept_and_cannot_be_read_fails_its_step(open_stage):
+    farm = Farm()
+    stage = await open_stage(farm.agent())
+    topic = stage.site.topics.checkpoints("farm")
+    broken = AttemptCheckpoint(work="r1/s1/1", offset=0, job={"handle": "but no step"})
+    key = broken.key.encode()
+    assert key == step_key("r1", "s1") + b"/1"
+    await stage.publisher.publish(topic, key, broken, id="x", subject="r1")
+    await stage.start()
+
+    done = await stage.said("r1/s1/1/step_done")
+
+    assert (done.error.code, done.error.retryable) == ("handle_invalid", True)
+
+
+async def test_a_sensor_goes_on_with_its_state_on_another_instance(open_stage):
+    seen: list[Any] = []
+    tide = Sensor("tide", description="Waits", every_s=0.02)
+    high = asyncio.Event()
+
+    @tide.poke
+    async def poke(task: str, ctx: StepContext) -> bool | Waiting:
+        seen.append(ctx.state)
+        return high.is_set() or Waiting(state=len(seen))
+
+    stage = await open_stage(tide)
+    first = await stage.start("i1")
+    await stage.step()
+    await wait_until(lambda: len(seen) >= 4, timeout_s=30, message="it is poked for")
+    await first.leave()
+    before = len(seen)
+    await stage.start("i2")
+    await wait_until(lambda: len(seen) > before, timeout_s=30, message="the successor pokes")
+    high.set()
+    done = await stage.said("r1/s1/1/step_done")
+
+    assert done.output is True
+    assert seen[0] is None
+    assert seen[before] in (before, before - 1)  # the last poke may not have been kept any more
+    assert seen[1:before] == list(range(1, before))
+
+
+async def test_what_is_so_already_ends_the_step_without_a_wait(open_stage):
+    tide = Sensor("tide", description="Waits")
+
+    @tide.poke
+    async def poke(task: str) -> bool:
+        return True
+
+    stage = await open_stage(tide)
+    await stage.start()
+    await stage.step()
+
+    assert (await stage.said("r1/s1/1/step_done")).output is True
+    assert not any(fact.message.NAME == "step_started" for fact in stage.facts)
