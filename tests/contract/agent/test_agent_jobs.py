@@ -90,7 +90,7 @@ async def test_a_job_waits_without_a_slot_and_without_lag_and_its_end_is_told_on
     async def no_lag() -> bool:
         return await committed(stage) == 1
 
-    await wait_until(no_lag, message="the offset of the waiting step is committed")
+    await wait_until(no_lag, timeout_s=30, message="the offset of the waiting step is committed")
     assert instance.runtime.consumer.running == 0
 
     farm.ends["r1/s1/1"] = JobStatus.succeeded({"corn": 3}, summary="three")
@@ -100,7 +100,9 @@ async def test_a_job_waits_without_a_slot_and_without_lag_and_its_end_is_told_on
     assert done.compensation is not None
     assert farm.created == ["r1/s1/1"]
     store = instance.runtime.claims.store
-    await wait_until(lambda: not store.of_partition(0), message="nothing is kept of it any more")
+    await wait_until(
+        lambda: not store.of_partition(0), timeout_s=30, message="nothing is kept of it"
+    )
     assert len(ends(stage)) == 1
     assert [p.progress for p in ends(stage, StepProgress)] == [{"phase": "running"}]
 
@@ -125,7 +127,9 @@ async def test_a_successor_goes_on_looking_and_submits_nothing(open_stage):
 
     assert sorted(farm.created) == sorted(f"r{n}/s1/1" for n in range(20))
     store = second.runtime.claims.store
-    await wait_until(lambda: not store.of_partition(0), message="nothing is kept of them any more")
+    await wait_until(
+        lambda: not store.of_partition(0), timeout_s=30, message="nothing is kept of them"
+    )
     assert len(ends(stage)) == 20
 
 
@@ -142,7 +146,9 @@ async def test_a_stop_deletes_the_job_again_and_again_until_that_succeeds(open_s
     assert (done.outcome, done.error.code) == (StepOutcome.CANCELLED, "cancelled")
     assert farm.deleted == ["r1/s1/1"] * 3
     store = instance.runtime.claims.store
-    await wait_until(lambda: not store.of_partition(0), message="nothing is kept of it any more")
+    await wait_until(
+        lambda: not store.of_partition(0), timeout_s=30, message="nothing is kept of it"
+    )
 
 
 async def test_a_stop_that_nobody_heard_is_found_by_the_successor(open_stage):
