@@ -91,6 +91,14 @@ def test_a_wrong_end_is_found(clean):
     assert found(clean) == {"right end"}
 
 
+def test_a_cancelled_run_is_right_only_where_it_was_cancelled():
+    asked = replace(workload.probe("r"), cancelled=True)
+    told = Told(asked).evidence
+    assert audit(told) == []
+    told.asked["r"] = replace(asked, cancelled=False)
+    assert found(told) == {"right end"}
+
+
 def test_a_wrong_output_is_found(clean):
     asked = clean.asked["r0"]
     clean.asked["r0"] = replace(asked, outputs={**asked.outputs, "s1": "other"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from starlings.agents.registry import Registry
+from starlings.kafka.hearing import HearingClock
 from starlings.messages import AgentAlive, AgentDefined
 
 
@@ -42,6 +43,20 @@ def test_an_instance_is_alive_for_three_of_its_intervals(registry, clocks):
     clocks.now += 15
     assert registry.alive() == {"math"}
     clocks.now += 0.1
+    assert registry.alive() == set()
+
+
+def test_silence_counts_only_while_something_could_be_heard(clocks):
+    hearing = HearingClock(clocks)
+    registry = Registry(monotonic=clocks, wall=clocks, hearing=hearing)
+    beat(registry)
+    clocks.now += 60  # Kafka is away
+    assert registry.alive() == {"math"}
+    hearing.answered()
+    assert registry.alive() == {"math"}  # it may take a while to say that it is there
+    for _ in range(15):
+        clocks.now += 1
+        hearing.answered()
     assert registry.alive() == set()
 
 

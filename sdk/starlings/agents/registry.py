@@ -3,7 +3,8 @@
 *Known* and *alive* are two things: a definition stays while its agent is scaled to zero, an
 instance is alive as long as its heartbeats are seen. Whether they are seen is judged on the
 reader's own monotonic clock, never by comparing the clocks of two machines; only what a reader
-finds when it begins is judged by the age of the record.
+finds when it begins is judged by the age of the record. Time in which Kafka did not answer the
+reader does not count: an outage silences everybody.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ class Registry:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        hearing: Callable[[], float] | None = None,
     ) -> None:
         self._monotonic = monotonic
+        self._hearing = hearing or monotonic
         self._wall = wall
         self._definitions: dict[str, AgentDefined] = {}
         self._cooldowns: dict[str, Cooldown] = {}
@@ -40,7 +43,7 @@ class Registry:
     def beat(self, alive: AgentAlive, *, sent_ms: int | None = None) -> None:
         """Note a heartbeat; `sent_ms` where it was found lying there, not seen arriving."""
         age_s = max(self._wall() - sent_ms / 1000, 0.0) if sent_ms is not None else 0.0
-        self._instances[alive.agent, alive.instance] = (alive, self._monotonic() - age_s)
+        self._instances[alive.agent, alive.instance] = (alive, self._hearing() - age_s)
 
     def cool(self, said: AgentCooldown, *, sent_ms: int | None = None) -> None:
         """Note a cooldown; `sent_ms` where it was found lying there, not seen arriving."""
@@ -68,7 +71,7 @@ class Registry:
 
     def instances(self) -> list[AgentAlive]:
         """List the instances whose heartbeats are seen."""
-        now = self._monotonic()
+        now = self._hearing()
         return [
             alive
             for alive, seen in self._instances.values()
@@ -77,7 +80,7 @@ class Registry:
 
     def gone(self, after_s: float) -> list[AgentAlive]:
         """List the instances that ended without a word, and have not been seen for this long."""
-        now = self._monotonic()
+        now = self._hearing()
         return [alive for alive, seen in self._instances.values() if now - seen > after_s]
 
     def alive(self) -> set[str]:

@@ -21,8 +21,8 @@ async def registry_view(
     connection: Connection, codec: Codec, topics: Topics
 ) -> AsyncGenerator[Registry]:
     """Have the registry, complete at the beginning of the block and live within it."""
-    registry = Registry()
     follower = Follower(connection, codec, topics.agents, from_start=True, tombstones=True)
+    registry = Registry(hearing=follower.hearing)
     following = asyncio.create_task(_follow(follower, registry))
     try:
         caught_up = asyncio.create_task(follower.caught_up.wait())

@@ -23,6 +23,7 @@ from starlings.messages import ConfigError, Origin, StarlingsError, TransientErr
 
 from .codec import Codec, Received
 from .connection import Connection
+from .hearing import HearingClock
 from .watchdog import Stalled
 
 log = structlog.get_logger(__name__)
@@ -48,8 +49,9 @@ class Follower:
     It begins at the beginning (`from_start`), at `offsets` by partition, at the first record that
     is not older than `since_ms` (Unix time), or else at the end. `caught_up` is set once everything
     has been delivered that lay there at the start; with `to_end` the iteration is over then.
-    `where` looks at raw records and spares the others the decoding. Whoever leaves the loop early
-    uses `async with follower`, which closes its connection.
+    `where` looks at raw records and spares the others the decoding. `hearing` is a clock that
+    stands still while Kafka does not answer. Whoever leaves the loop early uses
+    `async with follower`, which closes its connection.
 
     Raises, while iterating:
         ConfigError: the topic is missing, or this user may not read it.
@@ -86,6 +88,8 @@ class Follower:
         self._clock = clock
         self._ends: dict[int, int] = {}
         self._fetches = 0
+        self._answers: list[int | None] = []
+        self.hearing = HearingClock(clock)
         self._items: AsyncGenerator[Received | Tombstone] | None = None
 
     async def __aenter__(self) -> Self:
@@ -162,6 +166,7 @@ class Follower:
         last = self._clock()
         while not (self._to_end and self.caught_up.is_set()):
             batch = await consumer.getmany(timeout_ms=POLL_MS)
+            self._look_whether_answered(consumer)
             for place, records in batch.items():
                 for record in records:
                     wanted = self._where is None or self._where(record)
@@ -193,6 +198,12 @@ class Follower:
             received = None
         self._fetches = 0
         return received
+
+    def _look_whether_answered(self, consumer: AIOKafkaConsumer) -> None:
+        answers = [consumer.last_poll_timestamp(place) for place in consumer.assignment()]
+        if answers != self._answers:  # also where nothing new has come
+            self._answers = answers
+            self.hearing.answered()
 
     def _look_whether_caught_up(self) -> None:
         if not self.caught_up.is_set() and all(

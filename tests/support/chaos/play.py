@@ -19,6 +19,7 @@ from .schedules import Act, Scenario, Size, dice
 from .stage import Stage
 
 DUMP = "log.jsonl"
+CLAIMED_AFTER_S = 1.5  # what runs for over a second is claimed, once Kafka has the claim
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ async def play(
             executions=read_journal(folder),
             blows=stage.blows,
             exit_codes=stage.exit_codes,
+            claimed_after_s=CLAIMED_AFTER_S,
         )
         await read_log(services, evidence)
     evidence.dump(folder / DUMP)

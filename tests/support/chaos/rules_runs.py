@@ -11,6 +11,7 @@ from starlings.messages import (
     PlanCreated,
     PlanRejected,
     RunDone,
+    RunOutcome,
     StepOutcome,
     StepReady,
     StepScheduled,
@@ -73,14 +74,15 @@ def ends_are_right(evidence: Evidence) -> Iterator[Finding]:
         asked, done = evidence.asked.get(run_id), rows[0].message
         if asked is None:
             continue
-        if done.outcome is not asked.outcome:
+        stopped = asked.cancelled and done.outcome is RunOutcome.CANCELLED
+        if done.outcome is not asked.outcome and not stopped:
             text = f"it ended {done.outcome}, and should have {asked.outcome}: {done.error}"
             yield Finding("right end", run_id, text, places(*rows))
             continue
         outputs = {s.step_id: s.output for s in done.steps if s.state == "done"}
         wrong = {n for n, value in asked.outputs.items() if outputs.get(n) != value}
         wrong |= outputs.keys() - asked.outputs.keys()
-        if asked.turns_round:
+        if asked.turns_round or stopped:
             wrong &= outputs.keys()
         if wrong:
             text = f"wrong or missing outputs: {sorted(wrong)}"

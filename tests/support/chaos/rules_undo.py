@@ -18,8 +18,9 @@ from starlings.messages import (
     StepOutcome,
 )
 
-from .evidence import Evidence, Row
+from .evidence import Evidence, Execution, Row
 from .findings import Finding, Rule, places
+from .rules_effects import ended_unreported
 from .workload import Steps
 
 Attempt: TypeAlias = tuple[str, str, int]
@@ -56,16 +57,34 @@ def every_done_step_is_undone(evidence: Evidence) -> Iterator[Finding]:
 
 def no_effect_is_left(evidence: Evidence) -> Iterator[Finding]:
     """In a run that is to be undone, no effect stands that was not undone after it."""
+    results = evidence.results()
+    for each in effects_left(evidence):
+        said = {row.message.outcome for row in results.get(each.what, ())}
+        if StepOutcome.OK in said or not ended_unreported(evidence, each):
+            text = f"attempt {each.attempt} of {each.step_id} took effect, and that stands still"
+            yield Finding("all undone", each.run_id, text)
+
+
+def effects_left(evidence: Evidence) -> list[Execution]:
+    """List what stands in runs that were to be undone.
+
+    Nobody can undo what nobody knows of: where an agent is killed after the effect and before its
+    result is in the log, and the run turns round before a successor does the attempt again, the
+    successor refuses it. Only that is no fault, and is counted.
+    """
     undone: dict[Attempt, float] = {}
     for each in evidence.executions:
         if each.undoes and each.end == "undid":
             undone[each.what] = max(each.ended_s or 0.0, undone.get(each.what, 0.0))
-    for each in evidence.executions:
-        if each.undoes or each.end != "did" or each.run_id not in _compensated(evidence):
-            continue
-        if undone.get(each.what, -1.0) < (each.ended_s or 0.0):
-            text = f"attempt {each.attempt} of {each.step_id} took effect, and that stands still"
-            yield Finding("all undone", each.run_id, text)
+    compensated = _compensated(evidence)
+    return [
+        each
+        for each in evidence.executions
+        if not each.undoes
+        and each.end == "did"
+        and each.run_id in compensated
+        and undone.get(each.what, -1.0) < (each.ended_s or 0.0)
+    ]
 
 
 def every_order_to_undo_has_an_end(evidence: Evidence) -> Iterator[Finding]:
@@ -131,7 +150,11 @@ def _dependents(steps: Steps, step_id: str) -> set[str]:
 
 def _compensated(evidence: Evidence) -> set[str]:
     """Name the runs of which nothing may be left."""
-    return {each.run_id for each in evidence.asked.values() if each.is_undone}
+    return {
+        run_id
+        for run_id, rows in evidence.ends().items()
+        if run_id in evidence.asked and evidence.asked[run_id].is_undone(rows[0].message.outcome)
+    }
 
 
 def _done(evidence: Evidence) -> dict[Attempt, list[Row]]:

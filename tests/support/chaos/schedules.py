@@ -115,13 +115,16 @@ def _rolling(rng: random.Random, size: Size) -> Schedule:
 
 
 def _scaled(rng: random.Random, size: Size) -> Schedule:
+    """Scale out and in; more is asked for on the way, for starting a process may take long."""
     pause_s = size.crowd_pause_s
     away = ["agent", "agent-2", "agent-3"]
     rng.shuffle(away)
     return [
         Act(0.0, "crowd", amount=size.crowd),
-        Act(round(0.1 * pause_s, 2), "start", "agent"),
-        Act(round(0.2 * pause_s, 2), "start", "agent"),
+        Act(0.2, "start", "agent"),
+        Act(0.3, "crowd", amount=size.crowd // 2),
+        Act(0.3, "start", "agent"),
+        Act(0.4, "crowd", amount=size.crowd // 2),
         Act(round(pause_s * rng.uniform(0.4, 0.6), 2), "stop", away[0]),
         Act(round(pause_s * rng.uniform(0.6, 0.8), 2), "stop", away[1]),
     ]
@@ -159,6 +162,16 @@ def _killed_in_recovery(rng: random.Random, size: Size) -> Schedule:
     ]
 
 
+def _cancels(rng: random.Random, size: Size) -> Schedule:
+    """Cancel runs again and again, and kill who should see to it."""
+    acts: Schedule = []
+    for at_s in _times(rng, size, 6.0):
+        victim = rng.choice(("coordinator", "agent"))
+        acts += [Act(round(at_s + n / 2, 2), "cancel", amount=3) for n in range(3)]
+        acts += [Act(round(at_s + 1, 2), "kill", victim), Act(round(at_s + 1, 2), "start", victim)]
+    return acts
+
+
 def _seats(rng: random.Random, size: Size) -> Schedule:
     acts: Schedule = []
     for at_s in _times(rng, size, 5.0):
@@ -194,6 +207,7 @@ SCENARIOS = (
     Scenario("scaling", "agents scaled 1 → 3 → 1 with long steps in flight", _scaled),
     Scenario("pauses", "the broker frozen for seconds", _broker_paused),
     Scenario("clocks", "wall clocks of services put forward and back", _clocks, skewable=True),
+    Scenario("cancels", "runs cancelled while coordinators and agents are killed", _cancels),
     Scenario("repeats", "recorded messages delivered again, byte for byte", _repeated),
     Scenario("storm", "a little of everything", _storm),
 )

@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,16 @@ class Stage:
                 )
             await producer.flush()
         blow.until_s = time.monotonic()
+
+    async def cancel(self, act: Act, blow: Blow) -> None:
+        """Cancel some of the runs that go on."""
+        rng = dice(self._seed, f"{self._scenario.name}/{act}")
+        names = sorted(self.asked.keys() - self._ended)
+        going_on = [name for name in names if name.startswith("run-")]
+        for run_id in rng.sample(going_on, min(len(going_on), int(act.amount))):
+            self.asked[run_id] = replace(self.asked[run_id], cancelled=True)
+            await self._client.run(run_id).cancel("chaos")
+        blow.until_s = blow.at_s
 
     async def crowd(self, act: Act, blow: Blow) -> None:
         """Ask for many long steps side by side."""

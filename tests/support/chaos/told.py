@@ -10,6 +10,7 @@ from collections import deque
 
 from starlings.choreography import Change, Decision, Ledger, Timer, confirmation_for, message_for
 from starlings.messages import (
+    CancelRequested,
     Compensation,
     CompensationDone,
     CompensationReady,
@@ -50,6 +51,9 @@ class Told:
         self._work: deque[StepReady | CompensationReady] = deque()
         self._due: deque[tuple[str, Timer]] = deque()
         for each in asked:
+            if each.cancelled:
+                cancel = CancelRequested(run_id=each.run_id)
+                self.tell(message_id(each.run_id, cancel.NAME), cancel)
             self._ask(each.request)
             self._go_on()
 

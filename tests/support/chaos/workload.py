@@ -28,16 +28,18 @@ class Asked:
     outcome: RunOutcome
     outputs: dict[str, str] = field(default_factory=dict)  # of the steps that must succeed
     turns_round: bool = False  # so that some steps may never have been begun
+    cancelled: bool = False  # later on: it may have ended before
 
     @property
     def run_id(self) -> str:
         """The run."""
         return self.request.run_id or ""
 
-    @property
-    def is_undone(self) -> bool:
-        """Whether nothing of it may be left in the end."""
-        return self.outcome is RunOutcome.COMPENSATED
+    def is_undone(self, outcome: RunOutcome) -> bool:
+        """Whether nothing of it may be left, after this outcome."""
+        undoes = self.request.on_failure is FailurePolicy.COMPENSATE
+        turned = outcome is RunOutcome.CANCELLED or self.outcome is RunOutcome.COMPENSATED
+        return undoes and turned
 
     @property
     def steps(self) -> Steps:
@@ -62,18 +64,18 @@ def crowd(run_id: str, *, width: int, pause_s: float) -> Asked:
 
 
 def undone(run_id: str, steps: Steps) -> Asked:
-    """Ask for a run of which nothing may be left, since one of its steps fails."""
+    """Ask for a run of which nothing may be left where a step fails, or where it is cancelled."""
     return _asked(run_id, steps, FailurePolicy.COMPENSATE)
 
 
 def _chain(rng: random.Random, run_id: str) -> Asked:
-    return _asked(run_id, _line(rng, 6))
+    return undone(run_id, _line(rng, 6))
 
 
 def _diamond(rng: random.Random, run_id: str) -> Asked:
     middle = [_step(f"m{n}", "first", rng=rng) for n in range(4)]
     last = _step("last", *(step["id"] for step in middle), rng=rng)
-    return _asked(run_id, [_step("first", rng=rng), *middle, last])
+    return undone(run_id, [_step("first", rng=rng), *middle, last])
 
 
 def _mesh(rng: random.Random, run_id: str) -> Asked:
