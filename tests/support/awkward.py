@@ -118,6 +118,39 @@ async def use_provider(ctx: StepContext) -> str:
     return ctx.step_id
 
 
+careful = Agent("careful", description="Asks once, and then takes its time")
+
+
+@careful.step
+async def asks_once(told: Slow, ctx: StepContext) -> Any:
+    def ask() -> str:
+        note("asked", ctx)
+        return f"the answer of {os.getpid()}"
+
+    answer = await ctx.once("ask", ask)
+    note("began", ctx)
+    await at(told.gate)
+    return answer
+
+
+clerk = Agent("clerk", description="Books, and then waits")
+
+
+@clerk.tool
+def book(what: str, ctx: StepContext) -> str:
+    """Books something."""
+    note("booked", ctx)
+    return f"booked {what}"
+
+
+@clerk.tool
+async def wait_for(gate: str, ctx: StepContext) -> str:
+    """Waits until a gate is open."""
+    note("began", ctx)
+    await at(gate)
+    return f"{gate} is open"
+
+
 odd = Agent("odd", description="Does what tools should not do")
 
 

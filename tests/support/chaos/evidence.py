@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import ConsumerRecord
 
+from starlings.agents.own_claims import CLAIM_AFTER_S
 from starlings.blobs import BlobStore
 from starlings.kafka.codec import Codec
 from starlings.messages import (
@@ -100,9 +101,8 @@ class Evidence:
     executions: list[Execution] = field(default_factory=list)
     blows: list[Blow] = field(default_factory=list)
     exit_codes: dict[str, int] = field(default_factory=dict)
-    claimed_after_s: float | None = (
-        None  # steps longer than this are not begun twice at a rebalance
-    )
+    #: Steps at work for longer are claimed, and not begun a second time because others come or go.
+    claimed_after_s: float | None = 2 * CLAIM_AFTER_S
 
     def of(self, kind: type[Message]) -> list[Row]:
         """List the facts of one kind."""
