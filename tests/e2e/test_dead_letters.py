@@ -15,7 +15,7 @@ from support.waiting import wait_until
 from starlings.client import Client
 from starlings.messages import RunOutcome
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 def starlings(services, *argv: str) -> subprocess.CompletedProcess[str]:
@@ -59,9 +59,9 @@ async def work_lies(services, client: Client) -> None:
 
 async def test_work_whose_cause_of_failure_was_mended_is_sent_back_and_the_run_completes(services):
     services.start("coordinator", "planner", SLOW)
-    services.kill(SLOW)  # its work waits, and it is known for some seconds still
     blobs = Path(services.blobs_url.removeprefix("file://"))
     async with services.client() as client:
+        services.kill(SLOW)  # its work waits, and it counts as alive for some seconds still
         run = await client.submit(plan=[slow("a", returns="y" * 300_000)])
         await work_lies(services, client)
         lost = blobs.with_name("lost")
@@ -69,9 +69,10 @@ async def test_work_whose_cause_of_failure_was_mended_is_sent_back_and_the_run_c
         services.start(SLOW)
 
         async def open_letters():
-            return dlq(services, "ls", "--run", run.run_id)
+            return await client.dead_letters.find(run_id=run.run_id)
 
-        (letter,) = await wait_until(open_letters, timeout_s=30, message="a dead letter")
+        await wait_until(open_letters, timeout_s=60, message="a dead letter")
+        (letter,) = dlq(services, "ls", "--run", run.run_id)
         assert letter["error"]["code"] == "blob_gone"
         name = letter["letter"]
         assert "1 open in" in starlings(services, "doctor").stdout
