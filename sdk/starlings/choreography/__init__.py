@@ -12,7 +12,7 @@ from .context import render_task, resolve
 from .fold import begin, confirm, fold, record_end
 from .ledger import CarryPolicy, Ledger, Position
 from .outputs import ELSEWHERE, abandoned, confirmation_for, confirmed_decision, message_for
-from .reopening import Recorded, refusal, reopen, retell
+from .reopening import Recorded, goes_on, is_of_the_past, refusal, reopen, retell
 from .state import (
     Change,
     Decision,
@@ -56,6 +56,8 @@ __all__ = [
     "confirmation_for",
     "confirmed_decision",
     "fold",
+    "goes_on",
+    "is_of_the_past",
     "message_for",
     "obligations",
     "parse_plan",

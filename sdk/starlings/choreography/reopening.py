@@ -65,12 +65,23 @@ def _not_to_do(run: Run, step_id: str | None) -> str | None:
     return f"the step {step_id!r} is done" if done else None
 
 
+_NO_RUN = (InvariantBroken, ValueError, KeyError, TypeError, AttributeError, IndexError)
+
+
 def reopen(fact: RetryRequested, *, at_ms: int) -> tuple[Run, Change] | Ignored:
-    """Take a run up from its end and go on with it; say why not, where that cannot be."""
+    """Take a run up from its end and go on with it; say why not, where that cannot be.
+
+    Anybody may write to the log, so a state that contradicts itself is ignored, however late that
+    shows.
+    """
     try:
-        run = snapshot.load(fact.run_id, fact.plan_offset, fact.state)
-    except (InvariantBroken, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        return _reopen(fact, at_ms=at_ms)
+    except _NO_RUN as error:
         return Ignored(f"the run that it brings along cannot be read: {error!r}")
+
+
+def _reopen(fact: RetryRequested, *, at_ms: int) -> tuple[Run, Change] | Ignored:
+    run = snapshot.load(fact.run_id, fact.plan_offset, fact.state)
     if fact.generation != run.generation + 1:
         return Ignored(f"it is for generation {fact.generation}, the run is {run.generation}")
     why = refusal(run, step_id=fact.step_id, compensation=fact.compensation)
@@ -122,17 +133,25 @@ def retell(history: Iterable[Recorded]) -> Run | None:
     """Fold the facts of one run, in the order of the log, across its ends; None: no plan there."""
     run: Run | None = None
     for offset, at_ms, fact in history:
-        if isinstance(fact, RetryRequested):
+        if isinstance(fact, RetryRequested) and goes_on(run, fact):
             reopened = reopen(fact, at_ms=at_ms)
             run = run if isinstance(reopened, Ignored) else reopened[0]
         elif run is None and isinstance(fact, PlanCreated | PlanRejected):
             run, _ = begin(fact, offset=offset, at_ms=at_ms)
         elif run is None and isinstance(fact, RunSnapshot):
             run = snapshot.load(fact.run_id, fact.plan_offset, fact.state)
-        elif run is not None and not _is_of_the_past(run, fact):
+        elif run is not None and not is_of_the_past(run, fact):
             fold(run, fact, at_ms=at_ms)
     return run
 
 
-def _is_of_the_past(run: Run, fact: Message) -> bool:
+def goes_on(run: Run | None, fact: RetryRequested) -> bool:
+    """Say whether a word comes at an end of its run; the first one after each end counts."""
+    if run is None:  # its facts are gone: the word alone tells
+        return True
+    return run.phase is RunPhase.ENDED and fact.generation == run.generation + 1
+
+
+def is_of_the_past(run: Run, fact: Message) -> bool:
+    """Say whether a fact is the end of a generation that was reopened since."""
     return isinstance(fact, RunDone) and fact.generation < run.generation

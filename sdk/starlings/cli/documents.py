@@ -21,6 +21,7 @@ def run_document(view: RunView) -> dict[str, Any]:
         "status": view.status,
         "request": run.request if run else "",
         "tags": run.tags if run else {},
+        "generation": run.generation if run else 0,
         "began": iso(run.began_ms) if run else None,
         "ended": iso(last.timestamp_ms) if done and last else None,
         "duration_s": done.duration_s if done else None,
@@ -49,6 +50,9 @@ def step_document(view: RunView, step: StepState) -> dict[str, Any]:
         "output": step.output,
         "error": step.error.model_dump(mode="json") if step.error else None,
         "undone": _undone(view.run, step) if view.run else [],
+        "variant": step.variant,
+        "timeouts": view.run.timeouts(step).model_dump(mode="json") if view.run else None,
+        "progress": trace.progress if trace else None,
         "instance": trace.instance if trace else "",
         "duration_s": trace.duration_s if trace else None,
     }

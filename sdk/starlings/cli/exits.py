@@ -19,6 +19,7 @@ class Exit(IntEnum):
     CANCELLED = 4
     NOT_ENDED = 5
     NOT_UNDONE = 6
+    REFUSED = 7
     BROKEN = 70  # as in sysexits.h: an error that nobody foresaw
     INTERRUPTED = 130
     PIPE = 141
@@ -28,8 +29,8 @@ EPILOG = (
     "Exit codes: 0 fine, or the run completed; 1 the run failed (what it did may be undone) or "
     "completed in part, or problems "
     "were found; 2 wrong usage or settings; 3 the plan was rejected; 4 the run was cancelled; "
-    "5 a timeout passed, or the run has not ended; 6 something could not be undone; 130 Ctrl-C "
-    "(runs go on)."
+    "5 a timeout passed, or the run has not ended; 6 something could not be undone; 7 as the run "
+    "stands, the command can change nothing; 130 Ctrl-C (runs go on)."
 )
 
 _BY_OUTCOME = {

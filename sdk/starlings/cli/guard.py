@@ -18,7 +18,8 @@ import typer
 
 from .exits import EPILOG, Exit
 
-_NOT_FOUND = ("run_not_found", "dead_letter_not_found")
+_NOT_FOUND = ("run_not_found", "step_not_found", "dead_letter_not_found")
+_REFUSED = "command_refused"
 F = TypeVar("F", bound=Callable[..., Any])
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Show log lines, and where an error came from.")
@@ -86,6 +87,8 @@ def _say_error(error: Exception, *, verbose: bool) -> int:
         traceback.print_exception(error)
     if isinstance(error, StarlingsError):
         complain(str(error))
+        if error.code == _REFUSED:
+            return Exit.REFUSED
         wrong = isinstance(error, ConfigError) or error.code in _NOT_FOUND
         return Exit.WRONG if wrong else Exit.FAILED
     said = f"{type(error).__name__}: {error}".rstrip(": ")

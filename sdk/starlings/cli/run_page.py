@@ -11,6 +11,7 @@ from .chain_tree import chain_tree
 from .printing import clean, say
 from .story import OUTCOME_STYLES, plan_tree, result_lines, step_table
 from .times import duration_text, moment_text
+from .words import pause_text
 
 REQUEST_LIMIT = 2_000
 
@@ -23,6 +24,8 @@ def print_run(console: Console, view: RunView) -> None:
         console.print(plan_tree(view.run))
         console.print()
         console.print(step_table(view))
+        if (paused := pause_text(view)) is not None:
+            console.print(paused)
     if view.chain.events:
         console.print()
         console.print(chain_tree(view.chain))

@@ -26,15 +26,17 @@ from starlings.messages import (
     CompensationAbandoned,
     CompensationDone,
     EventHandled,
-    Message,
     RunDone,
     RunOutcome,
+    StepProgress,
+    Timeouts,
 )
 
 from .chain_tree import chain_tree, reaction_line
 from .printing import clean, printable, say
 from .times import duration_text
 from .undoing import TOLD, UNDO_MARKS, not_undone, undo_line, undo_of, undo_text
+from .words import asked_text, pause_text, word_line, word_of
 
 MARKS: dict[Phase, tuple[str, str]] = {
     Phase.WAITING: ("·", "dim"),
@@ -105,7 +107,7 @@ def _asked(step: StepState) -> str:
     if step.spec.tool:
         given = ", ".join(f"{k}={as_text(v)}" for k, v in (step.spec.args or {}).items())
         return f"{step.spec.tool}({given})"
-    return as_text(step.spec.input) if step.spec.input is not None else ""
+    return as_text(step.spec.input) if step.spec.input is not None else asked_text(step)
 
 
 # -- the steps -----------------------------------------------------------------------------------
@@ -147,10 +149,14 @@ def _step_cells(view: RunView, step: StepState) -> tuple[Text, ...]:
     return (
         Text(f"  {mark}", style=style),
         Text(step.spec.id, style="bold"),
-        Text(step.spec.agent, style="cyan"),
+        Text(_served_by(step), style="cyan"),
         Text(_told(view, step, undo), style="red" if style == "red" else ""),
         Text(_took(view, step), style="dim"),
     )
+
+
+def _served_by(step: StepState) -> str:
+    return f"{step.spec.agent}.{step.variant}" if step.variant else step.spec.agent
 
 
 def _took(view: RunView, step: StepState) -> str:
@@ -160,16 +166,25 @@ def _took(view: RunView, step: StepState) -> str:
     if step.phase in AT_WORK:
         elapsed_s = time.time() - (trace.since_ms or 0) / 1000
         known = trace.since_ms is not None and elapsed_s >= SHOW_ELAPSED_FROM_S
-        return duration_text(int(elapsed_s)) if known and view.done is None else ""
+        return _elapsed(view, step, int(elapsed_s)) if known and view.done is None else ""
     return duration_text(trace.duration_s) if trace.duration_s is not None else ""
+
+
+def _elapsed(view: RunView, step: StepState, elapsed_s: int) -> str:
+    """Say for how long a step is at work, and the limit, where somebody has set one."""
+    limits = view.run.timeouts(step) if view.run else Timeouts()
+    own = limits.run_s if step.phase is Phase.RUNNING else limits.queue_s
+    if own is None or limits == Timeouts() or step.phase is Phase.BACKOFF:
+        return duration_text(elapsed_s)
+    return f"{duration_text(elapsed_s)} of {duration_text(own)}"
 
 
 def _told(view: RunView, step: StepState, undo: Undo | None) -> str:
     if undo is not None and view.run is not None:
         failed = f"{clean(step.error.message)}; " if step.error else ""
         return failed + undo_text(view.run, undo)
-    if step.phase is Phase.DONE:
-        return clean(step.summary)
+    if step.phase in (Phase.DONE, Phase.ASKING):
+        return word_of(view, step) or clean(step.summary)
     if step.error is not None:
         again = f" (attempt {step.attempt})" if step.phase is not Phase.FAILED else ""
         return clean(step.error.message) + again
@@ -264,6 +279,8 @@ def _drawn(view: RunView, room: int) -> RenderableType:
     parts: list[RenderableType] = []
     if view.run is not None:
         parts.append(step_table(view, room))
+    if (paused := pause_text(view)) is not None:
+        parts.append(paused)
     if view.chain.events:
         parts.append(chain_tree(view.chain, room))
     return Group(*parts) if parts else _planning(view)
@@ -292,12 +309,17 @@ async def _tell_in_lines(console: Console, run: Told, view: RunView, *, with_pla
             if not begun and view.run.order and with_plan:
                 console.print(plan_tree(view.run))
                 console.print()
-            for line in _changes(view, view.run, received.message, said):
+            for line in _changes(view, view.run, received, said):
                 console.print(line, soft_wrap=True)
 
 
-def _changes(view: RunView, run: Run, fact: Message, said: dict[object, object]) -> Iterator[Text]:
-    """Tell what a fact has changed about its step, or about the undoing of it."""
+def _changes(
+    view: RunView, run: Run, received: Received, said: dict[object, object]
+) -> Iterator[Text]:
+    """Tell what a fact has changed about the run, its step, or about the undoing of it."""
+    fact = received.message
+    if (word := word_line(view, fact)) is not None:
+        yield word
     step = run.steps.get(getattr(fact, "step_id", None) or "")
     if step is None:
         return
@@ -307,6 +329,11 @@ def _changes(view: RunView, run: Run, fact: Message, said: dict[object, object])
         if undo.phase in TOLD and said.get((step.spec.id, undo.attempt)) != stands:
             said[step.spec.id, undo.attempt] = stands
             yield undo_line(run, step, undo)
+    elif isinstance(fact, StepProgress) and step.phase is Phase.RUNNING:
+        second = received.timestamp_ms // 1000  # more often would only fill the page
+        if said.get((step.spec.id, "progress")) != second:
+            said[step.spec.id, "progress"] = second
+            yield step_line(view, step)
     elif said.get(step.spec.id) is not step.phase:
         said[step.spec.id] = step.phase
         yield step_line(view, step)

@@ -12,13 +12,17 @@ of programs can watch a run, also one that somebody else has started: `client.ru
 
 from __future__ import annotations
 
-from .client import Client, RunHandle, RunNotFound
+from .client import Client
 from .dead_letters import DeadLetters, LetterNotFound
+from .handle import CommandRefused, RunHandle, RunNotFound, StepNotFound
+from .listing import STATUSES, RunSummary
 from .redrive import Refused, SentBack
-from .view import RunSummary, RunView
+from .view import RunView
 
 __all__ = [
+    "STATUSES",
     "Client",
+    "CommandRefused",
     "DeadLetters",
     "LetterNotFound",
     "Refused",
@@ -27,4 +31,5 @@ __all__ = [
     "RunSummary",
     "RunView",
     "SentBack",
+    "StepNotFound",
 ]

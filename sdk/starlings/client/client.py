@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import time
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any, Self
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 from pydantic import BaseModel
 
@@ -25,95 +23,27 @@ from starlings.kafka.domain_events import DomainEventCodec
 from starlings.kafka.follow import Follower
 from starlings.kafka.publisher import Publisher
 from starlings.messages import (
-    CancelRequested,
     ConfigError,
     FailurePolicy,
     Message,
     Plan,
-    PlanCreated,
-    PlanRejected,
-    RunDone,
     RunRequested,
-    StarlingsError,
-    header,
     message_id,
     run_key,
 )
 from starlings.service import ServiceSettings, load_settings, new_traceparent
 
 from .dead_letters import DeadLetters
-from .view import RunSummary, RunView
+from .handle import RunHandle
+from .listing import Listed, RunSummary, is_listed
+from .view import RunView
 
 CONNECT_WITHIN_S = 10.0
-_SUMMARISED = frozenset(m.CE_TYPE for m in (PlanCreated, PlanRejected, RunDone, CancelRequested))
-
-
-class RunNotFound(StarlingsError):  # noqa: N818 - says what is the case
-    """The log holds no such run (any more)."""
-
-    code = "run_not_found"
 
 
 def new_run_id() -> str:
     """Name a run so that names sort by time: 12 hex digits of milliseconds, 8 of chance."""
     return f"{int(time.time() * 1000):012x}-{os.urandom(4).hex()}"
-
-
-class RunHandle:
-    """A run, whoever asked for it."""
-
-    def __init__(self, client: Client, run_id: str, *, start: int | None = None) -> None:
-        self.run_id = run_id
-        self._client = client
-        self._start = start  # offset in its partition from which its facts are to be found
-
-    async def facts(self) -> AsyncGenerator[Message]:
-        """Deliver the run's facts from its beginning, and those to come, up to its `run_done`."""
-        async with contextlib.aclosing(self.records()) as records:
-            async for received in records:
-                yield received.message
-
-    async def records(self, *, follow: bool = True) -> AsyncGenerator[Received]:
-        """Deliver the run's facts with their places; without `follow` only those that are there."""
-        reading = self._client.read_run(self.run_id, self._start, follow=follow)
-        async with contextlib.aclosing(reading) as facts:
-            async for received in facts:
-                yield received
-                if isinstance(received.message, RunDone):
-                    return
-
-    async def result(self, *, timeout_s: float | None = None) -> RunDone:
-        """Wait for the run's end and return it.
-
-        Raises:
-            TimeoutError: the run has not ended in time; it goes on.
-        """
-        async with asyncio.timeout(timeout_s), contextlib.aclosing(self.facts()) as facts:
-            async for fact in facts:
-                if isinstance(fact, RunDone):
-                    return fact
-        raise RunNotFound(f"the log of run {self.run_id} ended without an end of the run")
-
-    async def view(self) -> RunView:
-        """See the run as it stands now.
-
-        Raises:
-            RunNotFound: the log holds no fact of it.
-        """
-        view = RunView(self.run_id)
-        async for received in self.records(follow=False):
-            view.add(received)
-        if not view.facts:
-            raise RunNotFound(
-                f"there is no run {self.run_id!r} in the log; `starlings runs` lists what there is"
-            )
-        return view
-
-    async def cancel(self, reason: str = "", *, requested_by: str = "") -> None:
-        """Ask for the run to end now; what is running is told to stop."""
-        await self._client.command(
-            CancelRequested(run_id=self.run_id, reason=reason, requested_by=requested_by)
-        )
 
 
 class Client:
@@ -201,16 +131,17 @@ class Client:
         )
         return handle
 
-    async def command(self, fact: CancelRequested) -> None:
-        """Publish a command as the fact that it was given."""
-        await self._publisher.publish(
+    async def publish_fact(self, run_id: str, fact: Message, ident: str) -> int:
+        """Publish a command as the fact that it was given; return its offset."""
+        place = await self._publisher.publish(
             self.topics.events,
-            run_key(fact.run_id),
+            run_key(run_id),
             fact,
-            id=f"{fact.run_id}/{fact.NAME}/{time.time_ns()}",
-            subject=fact.run_id,
+            id=ident,
+            subject=run_id,
             traceparent=new_traceparent(),
         )
+        return int(place.offset)
 
     async def emit(
         self,
@@ -251,9 +182,14 @@ class Client:
         return RunHandle(self, run_id)
 
     async def read_run(
-        self, run_id: str, start: int | None, *, follow: bool
+        self,
+        run_id: str,
+        start: int | None,
+        *,
+        follow: bool,
+        until: Callable[[], bool] | None = None,
     ) -> AsyncGenerator[Received]:
-        """Read the facts of one run from its partition."""
+        """Read the facts of one run from its partition; `until` says of what lies there: enough."""
         partition = self.partition_of(run_id)
         key = run_key(run_id)
         follower = Follower(
@@ -264,6 +200,7 @@ class Client:
             offsets=None if start is None else {partition: start},
             partitions=[partition],
             to_end=not follow,
+            until=until,
             where=lambda record: record.key == key,
         )
         async with follower:
@@ -297,14 +234,14 @@ class Client:
             from_start=offsets is None,
             offsets=offsets,
             to_end=True,
-            where=_summarised,
+            where=is_listed,
         )
-        views: dict[str, RunView] = {}
+        runs: dict[str, Listed] = {}
         async for received in follower:
             if isinstance(received, Received):
                 run_id = received.envelope.subject
-                views.setdefault(run_id, RunView(run_id)).add(received)
-        return sorted((view.summary() for view in views.values()), key=lambda run: run.began_ms)
+                runs.setdefault(run_id, Listed(run_id)).add(received)
+        return sorted((run.summary() for run in runs.values()), key=lambda run: run.began_ms)
 
     async def views(self, run_ids: Collection[str]) -> dict[str, RunView]:
         """See several runs as they stand now, by reading their partitions once."""
@@ -353,9 +290,3 @@ class Client:
             place.partition: found[place].offset if found.get(place) else ends[place]
             for place in places
         }
-
-
-def _summarised(record: ConsumerRecord) -> bool:
-    """Tell the few facts that a list of runs needs from the many that it does not."""
-    kind = header(record.headers, "ce_type")
-    return kind is None or kind in _SUMMARISED

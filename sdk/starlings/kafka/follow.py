@@ -48,7 +48,8 @@ class Follower:
 
     It begins at the beginning (`from_start`), at `offsets` by partition, at the first record that
     is not older than `since_ms` (Unix time), or else at the end. `caught_up` is set once everything
-    has been delivered that lay there at the start; with `to_end` the iteration is over then.
+    has been delivered that lay there at the start; with `to_end` the iteration is over then, with
+    `until` as soon as that is true from then on.
     `where` looks at raw records and spares the others the decoding. `hearing` is a clock that
     stands still while Kafka does not answer. Whoever leaves the loop early uses
     `async with follower`, which closes its connection.
@@ -69,6 +70,7 @@ class Follower:
         partitions: Sequence[int] | None = None,
         tombstones: bool = False,
         to_end: bool = False,
+        until: Callable[[], bool] | None = None,
         where: Callable[[ConsumerRecord], bool] | None = None,
         stall_s: float = STALL_S,
         clock: Callable[[], float] = time.monotonic,
@@ -82,7 +84,7 @@ class Follower:
         self._next: dict[int, int] = dict(offsets or {})
         self._partitions = partitions
         self._tombstones = tombstones
-        self._to_end = to_end
+        self._is_over = until or (lambda: to_end)
         self._where = where
         self._stall_s = stall_s
         self._clock = clock
@@ -164,7 +166,7 @@ class Follower:
 
     async def _read(self, consumer: AIOKafkaConsumer) -> AsyncGenerator[Received | Tombstone]:
         last = self._clock()
-        while not (self._to_end and self.caught_up.is_set()):
+        while not (self.caught_up.is_set() and self._is_over()):
             batch = await consumer.getmany(timeout_ms=POLL_MS)
             self._look_whether_answered(consumer)
             for place, records in batch.items():

@@ -12,7 +12,8 @@ from starlings.cli.app import app
 
 DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
 RUNS = ["run", "emit", "runs", "show", "watch", "output", "cancel", "plan", "validate"]
-TOP = ["demo", "dev", *RUNS, "agents", "agent", "topics", "dlq", "broker", "doctor"]
+WORDS = ["pause", "resume", "retry", "signal", "approve", "reject"]
+TOP = ["demo", "dev", *RUNS, *WORDS, "agents", "agent", "topics", "dlq", "broker", "doctor"]
 NESTED = {
     "agent": ["run", "try"],
     "topics": ["ensure", "check", "ls"],

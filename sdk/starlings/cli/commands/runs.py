@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from starlings.messages import RunDone
 
 ALL = "all"
+OPEN = "open"
 CANCEL_WITHIN_S = 15.0
 PANEL = "Runs"
 
@@ -35,6 +36,14 @@ def _since(text: str) -> float:
     return 0.0 if text.strip().lower() == ALL else parse_duration(text)
 
 
+def _status(text: str) -> str:
+    from starlings.client import STATUSES  # noqa: PLC0415 - `--help` stays fast
+
+    if text not in (OPEN, *STATUSES):
+        raise typer.BadParameter(f"{text!r} is none of {', '.join((OPEN, *STATUSES))}")
+    return text
+
+
 async def runs(
     *,
     since: Annotated[
@@ -42,7 +51,12 @@ async def runs(
     ] = "24h",
     status: Annotated[
         list[str] | None,
-        typer.Option(help="Only these: running, completed, failed, …; may be repeated."),
+        typer.Option(
+            parser=_status,
+            metavar="STATUS",
+            help="Only these: open, running, paused, asking, completed, failed, …; "
+            "may be repeated.",
+        ),
     ] = None,
     tag: Annotated[
         list[str] | None,
@@ -63,7 +77,8 @@ async def runs(
     found = [
         run
         for run in reversed(listed)
-        if (not status or run.status in status) and tags.items() <= run.tags.items()
+        if (not status or run.status in status or (OPEN in status and run.is_open))
+        and tags.items() <= run.tags.items()
     ]
     if json:
         print_json([summary_document(run) for run in found[:limit]])

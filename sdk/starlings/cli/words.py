@@ -1,0 +1,98 @@
+"""How it is told what a run waits for, and what people have said to it."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from starlings.choreography import Phase, StepState
+from starlings.client import RunView
+from starlings.messages import (
+    Approval,
+    ApprovalDefault,
+    CancelRequested,
+    Message,
+    PauseRequested,
+    ResumeRequested,
+    RetryRequested,
+    SignalReceived,
+)
+
+from .printing import clean
+from .times import duration_text
+
+_LIMIT = 300
+
+
+def wait_text(run_id: str, step: StepState) -> str:
+    """Say what a step waits for, until when, and how it can be told."""
+    approval, signal = step.spec.approval, step.spec.signal
+    if approval is not None:
+        how = f"starlings approve|reject {run_id} {step.spec.id}"
+        return f"asks: {clean(approval.question, _LIMIT)} ({_in_default(approval)}`{how}`)"
+    if signal is not None:
+        limit = f"for {duration_text(signal.timeout_s)}, " if signal.timeout_s else ""
+        return f"waits for a signal ({limit}`starlings signal {run_id} {signal.name}`)"
+    return step.phase.value
+
+
+def _in_default(approval: Approval) -> str:
+    if approval.timeout_s is None:
+        return ""
+    word = "approved" if approval.default is ApprovalDefault.APPROVE else "rejected"
+    return f"{word} where nobody answers within {duration_text(approval.timeout_s)}; "
+
+
+def word_of(view: RunView, step: StepState) -> str | None:
+    """Say what a step waits for, or what was answered; None where there is nothing to say."""
+    if step.phase is Phase.ASKING:
+        return wait_text(view.run_id, step)
+    output = step.output
+    if step.spec.approval is None or not isinstance(output, dict) or not output.get("approved"):
+        return None
+    return clean(f"approved{_by(output.get('by'))}{_why(output.get('comment'))}", _LIMIT)
+
+
+def asked_text(step: StepState) -> str:
+    """Say in the plan what a step is going to wait for."""
+    if step.spec.approval is not None:
+        return step.spec.approval.question
+    return f"waits for the signal {step.spec.signal.name}" if step.spec.signal else ""
+
+
+def word_line(view: RunView, fact: Message) -> Text | None:
+    """Tell what somebody wants of the run, where that changed something; None for other facts."""
+    said = _said(view, fact) if view.refused is None else None
+    return Text(f"  {said[0]} {clean(said[1], _LIMIT)}", style="magenta") if said else None
+
+
+def _said(view: RunView, fact: Message) -> tuple[str, str] | None:
+    if isinstance(fact, PauseRequested):
+        return "‖", f"paused{_by(fact.requested_by)}{_why(fact.reason)}"
+    if isinstance(fact, ResumeRequested):
+        return "▶", f"goes on{_by(fact.requested_by)}"
+    if isinstance(fact, CancelRequested):
+        return "■", f"cancelled{_by(fact.requested_by)}{_why(fact.reason)}"
+    if isinstance(fact, RetryRequested):
+        what = "undoes again" if fact.compensation else "goes on from where it failed"
+        which = f": {fact.step_id}" if fact.step_id else ""
+        given = ", with another input" if fact.input is not None else ""
+        return "↻", f"{what}{_by(fact.requested_by)}{which}{given}"
+    if isinstance(fact, SignalReceived):
+        kept = view.run is not None and bool(view.run.signals.get(fact.name))
+        return "✉", f"signal {fact.name}{_by(fact.sent_by)}{', kept for later' if kept else ''}"
+    return None
+
+
+def pause_text(view: RunView) -> Text | None:
+    """Say that a run is paused, and how it goes on; None where it is not."""
+    if view.run is None or not view.run.paused or view.done is not None:
+        return None
+    return Text(f"  ‖ paused: `starlings resume {view.run_id}` lets it go on", style="magenta")
+
+
+def _by(who: object) -> str:
+    return f" by {who}" if who else ""
+
+
+def _why(reason: object) -> str:
+    return f": {reason}" if reason else ""
