@@ -1,4 +1,4 @@
-"""Run the benchmark: `python -m benchmarks [--quick] [--only pace|burst|plans|restore]`."""
+"""Run the benchmark: `python -m benchmarks [--quick] [--only pace|burst|plans|…]`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ from starlings.messages import Topics
 
 from . import floor, measures, shares
 from .agent import AGENT
+from .diary import DIARY
 from .driver import Driver
 from .report import PlanTimes, Report, Sample, costs, disturbed, missed, render
 from .system import System, check_fresh, lay_out, own_broker, running, usage
+from .takeover import CASES, Case, Takeover, takeover, typical
 
-ALL = ("pace", "burst", "plans", "restore")
+ALL = ("pace", "burst", "plans", "restore", "takeover")
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,12 @@ class Size:
     small_plan_runs: int = 15
     open_runs: int = 20_000
     owed: int = 1_000
+    takeovers: int = 3
 
 
-QUICK = Size(turns=3, copies=30_000, hop_runs=4, runs=(200,), plan=1_000, open_runs=2_000)
+QUICK = Size(
+    turns=3, copies=30_000, hop_runs=4, runs=(200,), plan=1_000, open_runs=2_000, takeovers=1
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class Bench:
             await self._with_agent(report)
         if "restore" in self.only:
             await self._restore(report)
+        if "takeover" in self.only:
+            await self._takeovers(report)
         return report
 
     def _system(self, prefix: str) -> System:
@@ -147,6 +154,23 @@ class Bench:
                 report.restore = await measures.restore(
                     system, driver, open_runs=self.size.open_runs, owed=self.size.owed
                 )
+
+    async def _takeovers(self, report: Report) -> None:
+        for number, case in enumerate(CASES):
+            say(case.what)
+            turns = [
+                await self._takeover(case, f"takeover{number}.{turn}.")
+                for turn in range(self.size.takeovers)
+            ]
+            report.takeovers.append(typical(turns))
+
+    async def _takeover(self, case: Case, prefix: str) -> Takeover:
+        system = self._system(prefix)
+        await lay_out(self.bootstrap, system.topics, DIARY)
+        driver = Driver(self.bootstrap, system.topics)
+        with running(system):
+            async with driver.at_work():
+                return await takeover(system, driver, case, self.folder / f"{prefix}diary")
 
 
 def say(what: str) -> None:

@@ -58,6 +58,7 @@ class Driver:
         self.seen: Counter[str] = Counter()
         self.ends: dict[str, float] = {}
         self.results: dict[str, bytes] = {}
+        self.finished: dict[str, set[str]] = {}  # steps by who reported their results
 
     @asynccontextmanager
     async def at_work(self) -> AsyncGenerator[Driver]:
@@ -121,6 +122,9 @@ class Driver:
         if kind is None:
             return
         self.seen[kind] += 1
+        if kind == StepDone.NAME:
+            headers = {name: value.decode() for name, value in record.headers}
+            self.finished.setdefault(headers["ce_source"], set()).add(headers["ce_id"])
         if kind == RunDone.NAME:
             run_id = record.key.decode()
             self.ends.setdefault(run_id, now)

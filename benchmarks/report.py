@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from .floor import Floor
 from .measures import Restore
 from .system import OTHERS, Usage
+from .takeover import Takeover
 
 HOP_MOST = 2.5  # times the floor's round
 STEPS_LEAST = 0.06  # of the floor's copies
@@ -65,6 +66,7 @@ class Report:
     burst_width: int = 0
     plans: PlanTimes | None = None
     restore: Restore | None = None
+    takeovers: list[Takeover] = field(default_factory=list)
     costs: list[dict[str, Cost]] = field(default_factory=list)  # one for each turn
 
 
@@ -101,7 +103,13 @@ def costs(
 
 def lines(report: Report) -> list[Line]:
     """Make the rows."""
-    return [*_pace(report.samples), *_burst(report), *_plans(report.plans), *_restore(report)]
+    return [
+        *_pace(report.samples),
+        *_burst(report),
+        *_plans(report.plans),
+        *_restore(report),
+        *_takeovers(report),
+    ]
 
 
 def _pace(samples: list[Sample]) -> list[Line]:
@@ -180,6 +188,22 @@ def _restore(report: Report) -> list[Line]:
         Line(f"  … {found.owed:,} owed ends published", f"{found.published_s:.2f} s"),
         Line(f"{what}, after a clean stop: ready", f"{found.clean_ready_s:.2f} s"),
     ]
+
+
+def _takeovers(report: Report) -> list[Line]:
+    found = []
+    for one in report.takeovers:
+        what = "goes on" if one.case.static else "all done"
+        found.append(
+            Line(
+                one.case.what,
+                f"still {one.still_s:.2f} s, all done {one.done_s:.2f} s",
+                f"{one.left} steps left, {one.twice} done twice",
+                mark=f"{what} ≤ {one.case.limit_s:.0f} s, none twice",
+                met=one.met,
+            )
+        )
+    return found
 
 
 def _costs(turns: list[dict[str, Cost]]) -> list[tuple[str, ...]]:

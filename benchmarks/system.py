@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -140,8 +140,8 @@ class System:
         self._profile = profile
         self._starts = 0
 
-    def start(self, role: str) -> Child:
-        """Start a process."""
+    def start(self, role: str, *, name: str = "", env: Mapping[str, str] | None = None) -> Child:
+        """Start a process; a second one of a role goes by a name of its own."""
         port = free_port()
         self._starts += 1
         log = self._folder / f"{self.topics.prefix}{role}.{self._starts}.log"
@@ -149,11 +149,11 @@ class System:
             process = subprocess.Popen(
                 [sys.executable, "-m", f"{PACKAGE.name}.{role}"],
                 cwd=self._folder,
-                env=self._environment(port),
+                env={**self._environment(port), **(env or {})},
                 stdout=lines,
                 stderr=lines,
             )
-        child = self.children[role] = Child(role, process, port, log)
+        child = self.children[name or role] = Child(role, process, port, log)
         return child
 
     def _environment(self, port: int) -> dict[str, str]:

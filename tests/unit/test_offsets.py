@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from starlings.kafka.offsets import Done, ForeignMetadata, Offsets, decode, encode, merge
+from starlings.kafka.offsets import (
+    Done,
+    ForeignMetadata,
+    Offsets,
+    decode,
+    encode,
+    merge,
+    told_at_ms,
+)
 
 
 def delivered(low: int, *offsets: int) -> Offsets:
@@ -91,6 +99,15 @@ def test_metadata_that_does_not_fit_loses_its_far_end_only():
     kept = decode(0, text).ranges
     assert kept == done.ranges[: len(kept)]
     assert len(kept) > 50
+
+
+def test_metadata_may_say_when_they_were_written():
+    done = Done(3, ((5, 7),))
+    stamped = encode(done, at_ms=1_700_000_000_000)
+    assert decode(3, stamped) == done
+    assert told_at_ms(stamped) == 1_700_000_000_000
+    assert decode(3, encode(done)) == done
+    assert [told_at_ms(text) for text in ("", encode(done), "s1:3@x:", "foreign")] == [0, 0, 0, 0]
 
 
 def test_no_metadata_is_an_empty_set():

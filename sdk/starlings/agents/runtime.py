@@ -52,6 +52,7 @@ from .once import remembering
 from .own_claims import ClaimSettings
 from .pace import Pace
 from .presence import BEAT_EVERY_S, registered
+from .settled import Settled
 from .stops import Stops
 from .undoing import Undoing
 from .waiting import WaitingAgent
@@ -111,6 +112,7 @@ class AgentRuntime:
             instance=instance,
             end_waiting=self._waiting.end_before_undoing if self._waiting else None,
         )
+        self._settled = Settled(ports.connection, ports.topics.events, self.consumer.inheritance)
 
     def not_ready(self) -> str | None:
         """Say why this instance takes no steps yet; None where it does."""
@@ -144,6 +146,8 @@ class AgentRuntime:
             log_context(run_id=work.run_id, step_id=work.step_id, traceparent=trace),
             remembering(self.claims.calls(received)),
         ):
+            if await self._settled.knows(received):
+                return
             done: StepDone | CompensationDone | None
             if isinstance(work, StepReady):
                 done = await self._work(work, received, trace)

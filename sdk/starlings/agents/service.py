@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from pydantic import Field
 
 from starlings.kafka.admin import ensure_topics
 from starlings.kafka.connection import Connection, KafkaSettings
 from starlings.kafka.parallel import ParallelConsumer
-from starlings.llm import LlmSettings, ModelClient
 from starlings.messages import HOP_LIMIT
 from starlings.service import (
     KafkaPorts,
@@ -29,6 +28,9 @@ from .listening import EventRuntime
 from .own_claims import LEASE_S, ClaimSettings
 from .pace import Pace
 from .runtime import AgentRuntime
+
+if TYPE_CHECKING:
+    from starlings.llm import ModelClient
 
 
 class AgentSettings(ServiceSettings):
@@ -88,6 +90,8 @@ async def serve(ctx: ServiceContext[AgentSettings], agents: Sequence[Agent], *, 
 
 async def _models(agents: Sequence[Agent], stack: AsyncExitStack) -> dict[str, ModelClient | None]:
     """Open a client per model, for the agents that let a model choose their tools."""
+    from starlings.llm import LlmSettings, ModelClient  # noqa: PLC0415 - slow, and few need it
+
     clients: dict[str | None, ModelClient] = {}
     for name in {agent.model for agent in agents if agent.tools}:
         settings = load_settings(LlmSettings)

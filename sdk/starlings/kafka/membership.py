@@ -34,12 +34,14 @@ from aiokafka.structs import OffsetAndMetadata
 
 from .connection import Connection
 from .execution import Counters
-from .partition import Commit, Intake, Limits, Partition, Record
+from .offsets import told_at_ms
+from .partition import Commit, Inheritance, Limits, Partition, Record
 from .pool import Pool
 from .readback import Ends, committed, ends_of, read_back, starting_point
 from .recent_ids import Window
 from .seat import Seat
 from .static_member import keep_seat
+from .strange_log import tell_of_a_strange_log
 from .watchdog import Stalled, Watchdog
 
 log = structlog.get_logger(__name__)
@@ -47,7 +49,6 @@ log = structlog.get_logger(__name__)
 _POLL_MS = 200  # nothing is waited for but records
 _SHORT_POLL_MS = 20  # some partition was not asked for, and may have room any moment
 _BATCH = 2_000
-_HOLE_TOLD = 100  # offsets in a row without a record that are worth a warning
 _OPENINGS = 4  # partitions that read back at the same time
 _PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -176,8 +177,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
         self._watchdog.arrived(tp)
         intake = partition.take_in(records)
         self._counters.repeats += intake.repeats
-        if intake.rewound or intake.hole > _HOLE_TOLD:
-            _tell_of_a_strange_log(tp, intake, records[0].offset)
+        tell_of_a_strange_log(tp, intake, records[0].offset)
         self._pool.offer(partition)
 
     # -- rebalances -------------------------------------------------------------------------------
@@ -203,7 +203,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
             return
         self._joining_since = None
         self._epoch += 1
-        self._generation = self._current_generation()
+        before, self._generation = self._generation, self._current_generation()
+        if self._generation > before + 1:  # there was a generation without us
+            self._pool.doubt()
         self._pool.own(assigned)
         if self._pool.custody is not None:
             self._pool.custody.assigned([tp.partition for tp in assigned])
@@ -247,6 +249,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
                 self._connection, tp, begin=begin, low=done.low, window=self._settings.window
             )
         partition.reopen(done, ids)
+        told_ms = told_at_ms(commit.metadata) if commit else 0
+        partition.inherit(Inheritance(end, told_ms, self._pool.serial))
         if self._pool.custody is not None:
             self._pool.custody.opened(tp.partition, partition.offsets.done, end)
         consumer.seek(tp, partition.offsets.low)
@@ -374,23 +378,6 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
     @property
     def _longest_join_s(self) -> float:
         return self._settings.stall_s + self._settings.rebalance_timeout_ms / 1_000
-
-
-def _tell_of_a_strange_log(tp: TopicPartition, intake: Intake, offset: int) -> None:
-    where = {"topic": tp.topic, "partition": tp.partition, "offset": offset}
-    if intake.rewound:
-        log.warning(
-            "the log goes on at a smaller offset than before: it lost records,"
-            " or was made anew; all that it holds now is handled",
-            **where,
-        )
-    else:
-        log.warning(
-            "offsets without records were passed: deleted before they were handled"
-            " (then raise the topic's retention), or compacted",
-            offsets=intake.hole,
-            **where,
-        )
 
 
 async def _end(*tasks: asyncio.Task[Any] | None) -> None:

@@ -58,13 +58,13 @@ def merge(first: Done, second: Done) -> Done:
     return Done(low, tuple(ranges))
 
 
-def encode(done: Done, *, limit: int = BROKER_LIMIT) -> str:
-    """Write commit metadata of at most `limit` characters.
+def encode(done: Done, *, limit: int = BROKER_LIMIT, at_ms: int | None = None) -> str:
+    """Write commit metadata of at most `limit` characters, with the time it tells of, if any.
 
     What does not fit is left out from the far end: those offsets would run again after a crash,
     which is the safe side.
     """
-    head = f"{VERSION}:{done.low}:"
+    head = f"{VERSION}:{done.low}{'' if at_ms is None else f'@{at_ms}'}:"
     room = (limit - len(head)) // 4 * 3
     data = bytearray()
     at = done.low
@@ -82,7 +82,8 @@ def decode(offset: int, metadata: str) -> Done:
     if not metadata:
         return Done(offset)
     version, _, rest = metadata.partition(":")
-    low, _, body = rest.partition(":")
+    head, _, body = rest.partition(":")
+    low = head.partition("@")[0]
     if version != VERSION or low != str(offset):
         raise ForeignMetadata(f"written by something else, or for another offset: {metadata[:80]}")
     try:
@@ -90,6 +91,12 @@ def decode(offset: int, metadata: str) -> Done:
     except (binascii.Error, ValueError) as error:
         raise ForeignMetadata(f"corrupt ({error}): {metadata[:80]}") from error
     return Done(offset, _ranges(offset, numbers))
+
+
+def told_at_ms(metadata: str) -> int:
+    """Read the time that commit metadata tell of, in Unix ms; 0 where they say none."""
+    at = metadata.partition(":")[2].partition(":")[0].partition("@")[2]
+    return int(at) if at.isdecimal() else 0
 
 
 def _ranges(low: int, numbers: Sequence[int]) -> tuple[Range, ...]:
@@ -205,9 +212,9 @@ class Offsets:
             self.position = position
             self._advance(position)
 
-    def encoded(self, *, limit: int = BROKER_LIMIT) -> str:
+    def encoded(self, *, limit: int = BROKER_LIMIT, at_ms: int | None = None) -> str:
         """Write the commit metadata that goes with `low`."""
-        return encode(self.done, limit=limit)
+        return encode(self.done, limit=limit, at_ms=at_ms)
 
     def _pass_hole(self, start: int, end: int, *, closed: bool) -> None:
         if not self._pending:

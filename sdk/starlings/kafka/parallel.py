@@ -45,7 +45,7 @@ from .execution import (
 )
 from .membership import ConsumerSettings, Membership
 from .misconfigured import refuse_if_misconfigured
-from .partition import Limits
+from .partition import Inheritance, Limits
 from .pool import Pool
 from .recent_ids import Window
 from .seat import Seat
@@ -57,6 +57,7 @@ __all__ = [
     "ConsumerSettings",
     "Counters",
     "HandedBack",
+    "Inheritance",
     "Limits",
     "ParallelConsumer",
     "Refused",
@@ -192,6 +193,12 @@ class ParallelConsumer:
         """
         partition = self._pool.partitions.get(TopicPartition(origin.topic, origin.partition))
         return partition is not None and message_id.encode() in partition.ids
+
+    def inheritance(self, origin: Origin) -> Inheritance | None:
+        """Say whether somebody else may have been at work on a record before it came to us."""
+        partition = self._pool.partitions.get(TopicPartition(origin.topic, origin.partition))
+        inherited = partition.inheritance if partition is not None else None
+        return inherited if inherited is not None and origin.offset < inherited.end else None
 
     def cancel(self, origin: Origin) -> bool:
         """Ask the handler of a record to cancel; it publishes its result and returns.

@@ -10,8 +10,9 @@ interrupted half-way by a rebalance. Life of a partition:
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -31,11 +32,12 @@ _REVIEW_EVERY = 16  # finished records between two measurements of a crowded don
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a partition takes no more in."""
+    """When a partition takes no more in, and the clock that commits are stamped by."""
 
     queue: int = 1_000
     metadata: int = 3_000  # the broker's own limit is 4,096
     metadata_most: int = 4_000
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 
 
 class Intake(NamedTuple):
@@ -45,6 +47,18 @@ class Intake(NamedTuple):
     repeats: int
     rewound: bool
     hole: int
+
+
+class Inheritance(NamedTuple):
+    """What somebody else may have been at work on before a partition became ours.
+
+    All records before `end` that the last commit, made at `since_ms` (Unix time, 0: unknown), does
+    not call done. `serial` rises with each assignment.
+    """
+
+    end: int
+    since_ms: int
+    serial: int
 
 
 class Commit(NamedTuple):
@@ -87,7 +101,9 @@ class Partition:
         "_finished",
         "_limits",
         "crowded",
+        "doubtful",
         "ids",
+        "inheritance",
         "offsets",
         "open",
         "parked",
@@ -107,6 +123,8 @@ class Partition:
         self.parked: dict[int, Record] = {}  # somebody else is at work on these
         self.open = False
         self.crowded = False
+        self.doubtful = True  # others may have owned it until now
+        self.inheritance: Inheritance | None = None
         self._limits = limits
         self._finished = 0
         self._committed = 0
@@ -140,6 +158,12 @@ class Partition:
         self.ids = ids
         self.open = True
         self._review()
+
+    def inherit(self, inheritance: Inheritance) -> None:
+        """Hear what others may have left, where it is not ours alone since we last opened it."""
+        if self.doubtful:
+            self.inheritance = inheritance
+            self.doubtful = False
 
     def take_in(self, records: Iterable[Record]) -> Intake:
         """Sort fetched records: done before, repeated, at work already, or new."""
@@ -214,7 +238,7 @@ class Partition:
         if not self.open or offsets.version == self._committed:
             return None
         self._review()
-        metadata = offsets.encoded(limit=self._limits.metadata_most)
+        metadata = offsets.encoded(limit=self._limits.metadata_most, at_ms=self._limits.now_ms())
         return Commit(offsets.low, metadata, offsets.version, offsets)
 
     def committed(self, commit: Commit) -> None:

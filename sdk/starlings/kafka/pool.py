@@ -45,6 +45,7 @@ class Pool:
         self._window = window
         self._limits = limits
         self._counters = counters
+        self.serial = 0  # of the assignment
         self._turns: deque[Partition] = deque()
         self._in_turn: set[TopicPartition] = set()
         self._started = 0  # in this turn of the event loop
@@ -67,6 +68,7 @@ class Pool:
         What is at work under a claim goes on, also where its partition is lost.
         """
         ours = set(tps)
+        self.serial += 1
         for lost in self.partitions.keys() - ours:
             del self.partitions[lost]
         for (tp, _), running in list(self.running.items()):
@@ -79,6 +81,11 @@ class Pool:
             # Lost and got back before all had stopped: those must end before they start anew.
             partition.running.update(offset for at, offset in self.running if at == tp)
             self.partitions[tp] = partition
+
+    def doubt(self) -> None:
+        """Hear that others may have owned what is ours, for a while."""
+        for partition in self.partitions.values():
+            partition.doubtful = True
 
     def hold(self) -> None:
         """Start nothing until partitions are offered again."""

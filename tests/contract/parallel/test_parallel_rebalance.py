@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from support.waiting import wait_until
 
 from starlings.kafka.offsets import Done
 from starlings.kafka.parallel import Cancellation, Seat, cancellation
+from starlings.messages import Origin
 
 pytestmark = pytest.mark.kafka
 
@@ -106,3 +108,34 @@ async def test_under_load_with_members_coming_and_going_nothing_is_missed(open_b
     assert set(ended) == set(range(2_000))
     # Only what ended between a revoke and the next assignment may have run twice.
     assert len(ended) - 2_000 < 5 * sum(m.consumer.counters.rebalances for m in bench.members)
+
+
+async def test_only_what_others_may_have_begun_is_inherited(open_bench):
+    bench = await open_bench(4)
+    for partition in range(4):
+        await bench.put(partition, partition=partition)
+    first = bench.member()
+    await bench.ready(first, 4)
+    await first.ended_count(4)
+
+    def inherited(member) -> set[tuple[int, int]]:
+        found = ((tp.partition, offset) for tp in member.consumer.assigned for offset in (0, 1, 2))
+        return {at for at in found if member.consumer.inheritance(Origin(bench.topic, *at))}
+
+    assert inherited(first) == {(partition, 0) for partition in range(4)}
+    for partition in range(4):
+        await bench.put(10 + partition, partition=partition)
+        await bench.wait_done(Done(2), partition=partition)
+    second = bench.member()
+    await bench.ready(second, 2)
+    await bench.ready(first, 2)
+    assert inherited(second) == {(p, n) for p in partitions_of(second) for n in (0, 1)}
+    some = second.consumer.inheritance(Origin(bench.topic, partitions_of(second)[0], 1))
+    assert some is not None
+    assert abs(time.time() - some.since_ms / 1_000) < 60
+    kept, lost = partitions_of(first), partitions_of(second)
+    assert inherited(first) == {(p, 0) for p in kept}  # what stayed ours is nobody's heritage
+    await second.leave()
+    await bench.ready(first, 4)
+    expected = {(p, 0) for p in kept} | {(p, n) for p in lost for n in (0, 1)}
+    await wait_until(lambda: inherited(first) == expected, message=f"{expected} inherited")
