@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from starlings.agents.checkpoint_view import Newer, View
+from starlings.agents.checkpoint_view import ENDS_REMEMBERED, Newer, View
 from starlings.messages import AttemptCheckpoint, CallCheckpoint, split_key, work_of
 
 WORKS = ("r1/s1/1", "r1/s1/2")
@@ -70,6 +70,15 @@ def test_the_end_of_work_is_known_until_something_of_it_is_written_or_ends_are_s
     view.settle()
     assert not view.ended(WORKS[1])
     assert len(view) == 1
+
+
+def test_only_so_many_ends_are_remembered_and_the_latest_of_them():
+    view = View()
+    for offset in range(2 * ENDS_REMEMBERED):
+        view.drop(f"r1/s{offset}/1", offset)
+    assert not view.ended("r1/s0/1")
+    assert view.ended(f"r1/s{2 * ENDS_REMEMBERED - 1}/1")
+    assert view.ended(f"r1/s{2 * ENDS_REMEMBERED - ENDS_REMEMBERED // 2}/1")
 
 
 def test_what_a_newer_version_wrote_is_known_by_its_work():

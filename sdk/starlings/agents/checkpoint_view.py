@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from types import MappingProxyType
 
 from starlings.messages import AttemptCheckpoint, CallCheckpoint, call_key, split_key
+
+ENDS_REMEMBERED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,6 @@ class View:
             return
         work, call = split_key(key)
         self._gone.pop(key, None)
-        self._gone.pop(work, None)
         self._entries[key] = Entry(offset, value)
         self._keys.setdefault(work, set()).add(key)
         if call is None:
@@ -77,6 +79,9 @@ class View:
             return
         self.forget(key)
         self._gone[key] = offset
+        if len(self._gone) > ENDS_REMEMBERED:  # a step that waits for long keeps us from settling
+            for old in list(islice(self._gone, ENDS_REMEMBERED // 2)):
+                del self._gone[old]
 
     def forget(self, key: str) -> None:
         """Behave as if nothing lay under a key."""
@@ -109,7 +114,9 @@ class View:
 
     def ended(self, work: str) -> bool:
         """Say whether the end of a piece of work was seen, and nothing of it since."""
-        return work in self._gone
+        end = self._gone.get(work)
+        keys = self._keys.get(work, ())
+        return end is not None and all(self._entries[key].offset < end for key in keys)
 
     def newer(self, work: str) -> str | None:
         """Name the type of a checkpoint of this work that only a later version can read."""

@@ -38,6 +38,7 @@ class Stage:
     bench: Any
     ports: KafkaPorts
     stack: contextlib.AsyncExitStack
+    ahead_s: float = 0.0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: list[tuple[int, str]] = field(default_factory=list)
 
@@ -59,12 +60,17 @@ class Stage:
             self.cancelled.append((number, cancellation().value))
             raise
 
+    def clock(self) -> float:
+        """Tell the time of the members, which a test may put forward."""
+        return asyncio.get_running_loop().time() + self.ahead_s
+
     async def member(self, name: str, *, lease_s: float = LONG_S, after_s: float = 1.0, **options):
         claims = Claims(
             self.store(),
             topic=self.bench.topic,
             instance=name,
             settings=ClaimSettings(after_s=after_s, lease_s=lease_s),
+            clock=self.clock,
         )
         await self.stack.enter_async_context(claims.kept())
         handler = options.pop("work", self.wait_for_gate)
@@ -246,6 +252,28 @@ async def test_work_that_somebody_else_has_taken_over_is_stopped(open_stage):
     stage.gate.set()
     await wait_until(lambda: first.ended == [1 - lost], message="the other one goes on")
     assert second.started == []
+
+
+async def test_an_owner_that_stood_still_for_a_lease_reads_before_it_renews(open_stage):
+    stage = await open_stage()
+    await stage.put(0, 1)
+    member = await stage.member("frozen", after_s=0.1)
+    store = member.claims.store
+    await wait_until(
+        lambda: len(store.of_partition(0)) == 2, timeout_s=20, message="both are claimed"
+    )
+    claim = Claim(instance="successor", lease_s=LONG_S)
+    await stage.store().put(0, AttemptCheckpoint(work=work(0), offset=0, claim=claim))
+    stage.ahead_s = 2 * LONG_S
+    await wait_until(lambda: stage.cancelled == [(0, "lost")], message="what was taken is stopped")
+    later = stage.store()
+
+    async def renewed() -> bool:
+        await later.restore([0])
+        return later.get(0, work(1)).claim.renewal > 1
+
+    await wait_until(renewed, message="the other one is claimed on")
+    assert later.get(0, work(0)).claim == claim  # and nothing was written over it
 
 
 async def test_what_a_dead_owner_left_of_finished_work_is_cleared_away(open_stage):
