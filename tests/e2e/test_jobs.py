@@ -92,6 +92,7 @@ async def test_cancelling_a_run_deletes_its_job(services, jobs):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(4 * WITHIN_S)
 async def test_waiting_jobs_survive_a_crash_in_little_memory_and_leave_no_lag(services, jobs):
     poll_s = max(1.0, WAITING_JOBS / 300)
     services.env["JOB_POLL_S"] = str(poll_s)
