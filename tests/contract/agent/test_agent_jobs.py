@@ -72,7 +72,8 @@ class Farm:
 async def committed(stage) -> int:
     place = TopicPartition(stage.site.topics.steps(stage.agent.name), 0)
     group = stage.site.topics.agent_group(stage.agent.name)
-    return (await stage.site.connection.committed(group, [place]))[place].offset
+    commits = await stage.site.connection.committed(group, [place])
+    return commits[place].offset if place in commits else 0
 
 
 def ends(stage, kind=StepDone) -> list[Any]:
