@@ -6,7 +6,6 @@ import pytest
 from support.chaos import workload
 from support.chaos.audit import audit
 from support.chaos.evidence import Blow, Evidence
-from support.chaos.figures import figures
 from support.chaos.schedules import dice
 from support.chaos.told import PID, Told
 
@@ -116,20 +115,11 @@ def test_forward_work_after_its_compensation_is_found(undone):
     assert found(undone) == {"all undone"}
 
 
-@pytest.mark.parametrize(("pid", "reason"), [(PID, True), (5, False)])
-def test_an_effect_is_left_without_a_fault_only_where_its_process_could_not_tell(
-    undone, pid, reason
-):
+def test_what_was_stopped_at_work_may_be_undone(undone):
     row = next(row for row in undone.of(StepDone) if row.message.step_id == "c")
-    died = row.message.model_copy(update={"outcome": StepOutcome.CANCELLED, "compensation": None})
+    died = row.message.model_copy(update={"outcome": StepOutcome.CANCELLED})
     undone.events[undone.events.index(row)] = row._replace(message=died)
-    for kind in (CompensationReady, CompensationDone):
-        drop(undone, kind, "c")
-    del undone.executions[undoing(undone, "c")]
-    done = next(each for each in undone.executions if each.step_id == "c")
-    undone.blows.append(Blow("kill", "agent", done.began_s, 0, pid=pid))
-    assert ("all undone" not in found(undone)) is reason
-    assert figures("some", undone, []).left == 1
+    assert "no orphan" not in found(undone)
 
 
 def test_a_compensation_without_a_result_is_found(undone):

@@ -15,6 +15,7 @@ from pydantic import JsonValue
 
 from starlings.choreography.context import resolve
 from starlings.messages import (
+    Compensation,
     CompensationDone,
     CompensationReady,
     ErrorInfo,
@@ -112,6 +113,12 @@ def still_running(ready: CompensationReady, *, instance: str = "") -> Compensati
         retryable=True,
     )
     return not_undone(ready, error, instance=instance)
+
+
+def unknown_compensation(agent: Agent) -> Compensation | None:
+    """Say what undoes an attempt that was stopped: nobody knows what it has done by then."""
+    undoes = agent.compensation_function
+    return Compensation(agent=agent.name) if undoes is not None and undoes.takes_unknown else None
 
 
 def patience_s(ready: CompensationReady) -> float:

@@ -1,7 +1,9 @@
 """The function that undoes an agent's steps: which of its parameters gets what.
 
 One parameter, whatever it is called, gets what the step returned (or what was recorded instead),
-validated as its annotation says. A `StepContext` gets the context. Both may be left out.
+validated as its annotation says. A `StepContext` gets the context. Both may be left out. A function
+that has no parameter, or whose parameter may be None, also undoes attempts of which nobody knows
+what they have done.
 """
 
 from __future__ import annotations
@@ -41,6 +43,17 @@ class CompensationFunction:
         if self._takes is not None:
             where = f"{what}, parameter {self._takes.name!r}"
             self._adapter = adapter(self._takes.annotation, where)
+
+    @property
+    def takes_unknown(self) -> bool:
+        """Whether it can undo an attempt of which nobody knows what it returned."""
+        if self._takes is None or self._adapter is None or self._takes.default is not NO_VALUE:
+            return True
+        try:
+            self._adapter.validate_json(b"null")
+        except ValidationError:
+            return False
+        return True
 
     async def run(self, given: JsonValue, ctx: StepContext) -> Result:
         """Undo a step.

@@ -47,6 +47,7 @@ from starlings.service import KafkaPorts, child_traceparent, log_context
 from .agent import Agent
 from .checkpoints import CheckpointStore
 from .claims import Claims
+from .compensate import unknown_compensation
 from .execute import ModelPort, execute
 from .once import remembering
 from .own_claims import ClaimSettings
@@ -173,7 +174,8 @@ class AgentRuntime:
         if self._waiting is not None and self._waiting.holds(received):
             return None  # a repeat: what it asks for has been begun, and is looked after
         if self._stops.covers(ready):
-            return self._cancelled(ready, "stopped before it was started")
+            begun = self.consumer.inheritance(received.origin) is not None
+            return self._cancelled(ready, "stopped before it was started", begun=begun)
         if self._undoing.forbids(ready, received.origin):
             why = "it has been compensated already, so it is not done any more"
             return self._cancelled(ready, why, code="compensated")
@@ -186,7 +188,7 @@ class AgentRuntime:
         except asyncio.CancelledError:
             if cancellation() is not Cancellation.REQUESTED:
                 raise  # handed back, or somebody else's now: no word about it
-            return self._cancelled(ready, "stopped while it ran")
+            return self._cancelled(ready, "stopped while it ran", begun=True)
         finally:
             self._working.discard(received.origin)
             long.cancel()
@@ -202,7 +204,10 @@ class AgentRuntime:
             heartbeat=lambda progress: self._progress(ready, progress, received, trace),
         )
 
-    def _cancelled(self, ready: StepReady, why: str, *, code: str = "cancelled") -> StepDone:
+    def _cancelled(
+        self, ready: StepReady, why: str, *, code: str = "cancelled", begun: bool = False
+    ) -> StepDone:
+        """Say that an attempt was stopped; one that had begun may have to be undone."""
         return StepDone(
             run_id=ready.run_id,
             step_id=ready.step_id,
@@ -210,6 +215,7 @@ class AgentRuntime:
             agent=self.agent.name,
             outcome=StepOutcome.CANCELLED,
             error=ErrorInfo(code=code, message=why),
+            compensation=unknown_compensation(self.agent) if begun else None,
             instance=self._instance,
         )
 

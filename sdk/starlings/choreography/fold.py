@@ -204,6 +204,8 @@ def _step_done(folding: Folding, fact: StepDone) -> Outcome:
         step.compensation = step.spec.compensate or fact.compensation
         settle(folding, step, StepEvent.SUCCEEDED)
     elif run.phase is not RunPhase.RUNNING and fact.outcome is StepOutcome.CANCELLED:
+        step.lost = fact.compensation is not None  # stopped at work: it may have taken effect
+        step.compensation = step.spec.compensate or fact.compensation
         settle(folding, step, StepEvent.STOPPED)
     else:
         fail(folding, step, fact.error or reported(fact))
@@ -214,8 +216,8 @@ def _step_done(folding: Folding, fact: StepDone) -> Outcome:
 def _late(folding: Folding, fact: StepDone, why: Ignored) -> Outcome:
     """Undo what a result tells of that comes too late to count."""
     step = folding.run.steps.get(fact.step_id)
-    done = fact.outcome is StepOutcome.OK
-    if step is None or not done or not saga.late(folding, step, fact):
+    undoable = fact.outcome is StepOutcome.OK or fact.compensation is not None
+    if step is None or not undoable or not saga.late(folding, step, fact):
         return why
     folding.run.add_usage(fact.usage)
     advance(folding)

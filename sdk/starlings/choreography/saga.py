@@ -3,6 +3,7 @@
 - What undoes a step is said in the plan, or recorded by its agent with the result. A step without
   either has nothing to undo; a step given up without a word of its agent may have been done, so
   what the plan says undoes it all the same (an empty compensation is legal).
+  So is one that was stopped at work, as far as its agent can undo what it knows nothing of.
 - A step is undone when every step that depends on it has settled and nothing of those is left; so
   what does not depend on each other is undone side by side.
 - A result that comes late (its attempt was given up, or its run has turned round) is undone too.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import heapq
 
 from starlings.messages.errors import ErrorInfo
-from starlings.messages.facts import RunOutcome, StepDone, TimerKind
+from starlings.messages.facts import RunOutcome, StepDone, StepOutcome, TimerKind
 from starlings.messages.ids import undo_id
 from starlings.messages.plan import Compensation, FailurePolicy
 
@@ -42,7 +43,7 @@ def begin(folding: Folding) -> None:
 
 
 def _note(run: Run, step: StepState) -> None:
-    compensation = step.spec.compensate if step.lost else step.compensation
+    compensation = step.compensation or (step.spec.compensate if step.lost else None)
     undoable = step.phase is Phase.DONE or step.lost
     if undoable and compensation is not None and step.attempt not in step.undos:
         _add(run, step, step.attempt, compensation)
@@ -63,7 +64,10 @@ def note_settled(folding: Folding, step: StepState) -> None:
 
 
 def late(folding: Folding, step: StepState, fact: StepDone) -> bool:
-    """Undo a result that nobody waits for any more; say whether there is something to undo."""
+    """Undo what nobody waits for any more; say whether there is something to undo.
+
+    Either a result, or the word that an attempt was stopped at work and may have taken effect.
+    """
     run = folding.run
     compensation = step.spec.compensate or fact.compensation
     undoes = run.phase is RunPhase.COMPENSATING or (
@@ -76,8 +80,9 @@ def late(folding: Folding, step: StepState, fact: StepDone) -> bool:
     if undo is not None and undo.phase is not UndoPhase.WAITING:
         return False  # it is being undone without it
     undo = undo or _add(run, step, fact.attempt, compensation)
-    undo.output = fact.output
-    undo.summary = fact.summary if fact.summary is not None else shorten(as_text(fact.output))
+    if fact.outcome is StepOutcome.OK:
+        undo.output = fact.output
+        undo.summary = fact.summary if fact.summary is not None else shorten(as_text(fact.output))
     if run.phase is RunPhase.RUNNING or step.cleared:
         run.move_undo(undo, UndoEvent.DEPENDENTS_UNDONE)
     elif not step.blockers:

@@ -21,6 +21,7 @@ from starlings.agents.compensate import (
     patience_s,
     still_running,
     stopped,
+    unknown_compensation,
 )
 from starlings.agents.execute import ModelPort, execute
 from starlings.choreography import (
@@ -228,7 +229,7 @@ class LocalRun:
                 pause=_hardly_wait if self._skip_waits else asyncio.sleep,
             )
         except asyncio.CancelledError:
-            done = _cancelled(ready)
+            done = _cancelled(ready, self._agents[ready.agent])
         finally:
             long.cancel()
         # before its result is read: whoever reads it must not think that it is still at work
@@ -270,7 +271,7 @@ def _fired(run: Run, timer: Timer) -> TimerFired:
     )
 
 
-def _cancelled(ready: StepReady) -> StepDone:
+def _cancelled(ready: StepReady, agent: Agent) -> StepDone:
     return StepDone(
         run_id=ready.run_id,
         step_id=ready.step_id,
@@ -278,6 +279,7 @@ def _cancelled(ready: StepReady) -> StepDone:
         agent=ready.agent,
         outcome=StepOutcome.CANCELLED,
         error=ErrorInfo(code="cancelled", message="stopped while it ran"),
+        compensation=unknown_compensation(agent),
         instance=INSTANCE,
     )
 

@@ -63,11 +63,11 @@ async def work(told: Work, ctx: StepContext) -> str:
 
 @north.compensate
 @south.compensate
-async def undo(output: str, ctx: StepContext) -> None:
+async def undo(output: str | None, ctx: StepContext) -> None:
     """Take a while, and then undo; one in four stumbles first, in each process anew."""
     note = _Note(ctx)
     note.write("began")
-    chance = int(output, 16)
+    chance = int(output or "0", 16)
     try:
         await asyncio.sleep(chance % 20 / 100)
     except asyncio.CancelledError:

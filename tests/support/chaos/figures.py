@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from .evidence import Blow, Evidence, Execution
 from .findings import Finding
 from .rules_effects import by_key
-from .rules_undo import effects_left
 
 #: Nothing breaks by these.
 HARMLESS = {"start", "crowd", "cancel"}
@@ -22,7 +21,6 @@ HEADER = (
     "lost",
     "again",
     "doubled",
-    "left",
     "recovery p50",
     "max",
     "audit",
@@ -40,7 +38,6 @@ class Figures:
     lost: int  # runs without an end, and attempts without a result
     again: int  # executions of an attempt that had been begun before
     doubled: int  # of those, the ones after which an effect stood there twice
-    left: int  # effects of agents that were killed before they could tell, in runs that were undone
     recoveries_s: list[float]
     findings: int
 
@@ -55,7 +52,6 @@ class Figures:
             str(self.lost),
             str(self.again),
             str(self.doubled),
-            str(self.left),
             f"{statistics.median(times):.1f} s",
             f"{max(times):.1f} s",
             f"{self.findings} findings" if self.findings else "clean",
@@ -76,7 +72,6 @@ def figures(scenario: str, evidence: Evidence, findings: Sequence[Finding]) -> F
         lost=len(evidence.asked.keys() - ends.keys()) + len(releases.keys() - results.keys()),
         again=sum(_times_begun(each) - 1 for each in executions),
         doubled=sum(max(0, _times_effective(each) - 1) for each in executions),
-        left=len(effects_left(evidence)),
         recoveries_s=[_recovery_s(blow, ended_ms) for blow in struck],
         findings=len(findings),
     )

@@ -96,15 +96,6 @@ def by_key(evidence: Evidence) -> dict[str, list[Execution]]:
     return found
 
 
-def ended_unreported(evidence: Evidence, each: Execution) -> bool:
-    """Say whether the process of an execution did not live to tell of it, or may not have."""
-    end_s = (each.began_s if each.ended_s is None else each.ended_s) + SLACK_S
-    return any(
-        blow.kind == "kill" and blow.pid == each.pid and blow.overlaps(each.began_s, end_s)
-        for blow in evidence.blows
-    )
-
-
 def _excused(evidence: Evidence, earlier: Execution, later: Execution) -> bool:
     start_s = earlier.began_s
     end_s = (later.began_s if earlier.ended_s is None else earlier.ended_s) + SLACK_S

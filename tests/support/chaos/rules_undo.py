@@ -20,7 +20,6 @@ from starlings.messages import (
 
 from .evidence import Evidence, Execution, Row
 from .findings import Finding, Rule, places
-from .rules_effects import ended_unreported
 from .workload import Steps
 
 Attempt: TypeAlias = tuple[str, str, int]
@@ -28,8 +27,12 @@ UNDONE = {RunOutcome.COMPENSATED, RunOutcome.COMPENSATION_FAILED, RunOutcome.CAN
 
 
 def no_compensation_is_an_orphan(evidence: Evidence) -> Iterator[Finding]:
-    """What is undone was done, and its run was turned round."""
-    done = _done(evidence)
+    """What is undone was done, or may have been, and its run was turned round."""
+    done = {
+        attempt
+        for attempt, rows in evidence.results().items()
+        if any(row.message.compensation is not None for row in rows)
+    }
     outcomes = {run_id: rows[0].message.outcome for run_id, rows in evidence.ends().items()}
     for row in [*_orders(evidence), *evidence.of(CompensationDone)]:
         attempt = _attempt(row)
@@ -57,21 +60,13 @@ def every_done_step_is_undone(evidence: Evidence) -> Iterator[Finding]:
 
 def no_effect_is_left(evidence: Evidence) -> Iterator[Finding]:
     """In a run that is to be undone, no effect stands that was not undone after it."""
-    results = evidence.results()
     for each in effects_left(evidence):
-        said = {row.message.outcome for row in results.get(each.what, ())}
-        if StepOutcome.OK in said or not ended_unreported(evidence, each):
-            text = f"attempt {each.attempt} of {each.step_id} took effect, and that stands still"
-            yield Finding("all undone", each.run_id, text)
+        text = f"attempt {each.attempt} of {each.step_id} took effect, and that stands still"
+        yield Finding("all undone", each.run_id, text)
 
 
 def effects_left(evidence: Evidence) -> list[Execution]:
-    """List what stands in runs that were to be undone.
-
-    Nobody can undo what nobody knows of: where an agent is killed after the effect and before its
-    result is in the log, and the run turns round before a successor does the attempt again, the
-    successor refuses it. Only that is no fault, and is counted.
-    """
+    """List what stands in runs that were to be undone."""
     undone: dict[Attempt, float] = {}
     for each in evidence.executions:
         if each.undoes and each.end == "undid":

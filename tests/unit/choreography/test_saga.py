@@ -31,6 +31,10 @@ from starlings.messages import (
 ONCE = RetryPolicy(attempts=1)
 
 
+def stopped_at_work(name):
+    return cancelled(name).model_copy(update={"compensation": UNDO})
+
+
 def message_of(saga, kind):
     (decision,) = saga.owed(kind)
     return message_for(saga.run, decision)
@@ -173,6 +177,31 @@ def test_an_attempt_that_was_lost_is_undone_by_the_plan_though_nobody_knows_what
     assert (ready.attempt, ready.input) == (1, None)
     saga.tell(undone("a"))
     assert saga.end.outcome is RunOutcome.COMPENSATED
+
+
+def test_a_step_that_was_stopped_at_work_is_undone_where_its_agent_can():
+    saga = Saga("a", "b")
+    saga.tell(started("a"), failed("b"))
+    saga.tell(stopped_at_work("a"))
+    ready = message_of(saga, DecisionKind.UNDO)
+    assert (ready.attempt, ready.input, ready.context[0].output) == (1, None, None)
+    saga.tell(undone("a"))
+    assert (saga.end.outcome, saga.phases()["a"]) == (RunOutcome.COMPENSATED, "cancelled")
+
+
+def test_an_attempt_that_was_stopped_for_its_time_is_undone_while_the_run_goes_on():
+    saga = Saga("a", timeouts=Timeouts(run_s=1), retry=RetryPolicy(initial_s=0))
+    saga.tell(started("a"))
+    saga.fire(TimerKind.RUN, "a")
+    saga.tell(stopped_at_work("a"))
+    assert saga.undos() == ["a/1/1"]
+    assert message_of(saga, DecisionKind.UNDO).input is None
+
+
+def test_a_step_that_stops_and_says_of_no_effect_has_nothing_to_undo_but_what_the_plan_says():
+    saga = Saga(step("a", compensate=UNDO), "b")
+    saga.tell(started("a"), failed("b"), cancelled("a"))
+    assert saga.end.outcome is RunOutcome.FAILED
 
 
 def test_an_attempt_that_nobody_started_in_time_has_done_nothing():
