@@ -90,6 +90,8 @@ async def serve(ctx: ServiceContext[AgentSettings], agents: Sequence[Agent], *, 
 
 async def _models(agents: Sequence[Agent], stack: AsyncExitStack) -> dict[str, ModelClient | None]:
     """Open a client per model, for the agents that let a model choose their tools."""
+    if not any(agent.tools for agent in agents):
+        return {agent.name: None for agent in agents}
     from starlings.llm import LlmSettings, ModelClient  # noqa: PLC0415 - slow, and few need it
 
     clients: dict[str | None, ModelClient] = {}
