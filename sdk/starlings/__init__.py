@@ -24,7 +24,13 @@ if TYPE_CHECKING:
         Waiting,
     )
     from .client import Client
-    from .messages import Compensation, StepFailed, TransientError
+    from .messages import (
+        Compensation,
+        ResourceExhausted,
+        RetryPolicy,
+        StepFailed,
+        TransientError,
+    )
     from .testing import LocalChoreography, LocalRun
 
 _HOMES = {
@@ -39,7 +45,9 @@ _HOMES = {
     "LocalChoreography": ".testing",
     "LocalRun": ".testing",
     "Ready": ".agents",
+    "ResourceExhausted": ".messages",
     "Result": ".agents",
+    "RetryPolicy": ".messages",
     "Sensor": ".agents",
     "StepContext": ".agents",
     "StepFailed": ".messages",
@@ -59,7 +67,9 @@ __all__ = [
     "LocalChoreography",
     "LocalRun",
     "Ready",
+    "ResourceExhausted",
     "Result",
+    "RetryPolicy",
     "Sensor",
     "StepContext",
     "StepFailed",

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from starlings.messages import (
 
 pytestmark = pytest.mark.kafka
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "approval.yaml"
 STUBBORN = f"{stubborn.__file__}:stubborn"
 WITHIN_S = 60.0
 
@@ -343,3 +345,16 @@ async def test_the_command_line_speaks_to_runs_and_says_what_came_of_it(system, 
     assert ": fine" in watched.stdout
     assert starlings(system, "retry", name).returncode == 7
     assert starlings(system, "retry", "nobody").returncode == 2
+
+
+async def test_the_example_with_an_approval_does_what_its_page_says(system, client):
+    system.start("math", "string")
+    asked = starlings(system, "run", "--no-wait", "--plan", str(EXAMPLE))
+    run = client.run(asked.stdout.strip())
+    await when(run, phase_is("ok", "asking"), "it is asked")
+
+    said = starlings(system, "approve", run.run_id, "ok", "--comment", "looks right")
+
+    assert said.returncode == 0, said.stderr
+    done = await run.result(timeout_s=WITHIN_S)
+    assert done.output == "36 APPLES ARE ORDERED: LOOKS RIGHT"

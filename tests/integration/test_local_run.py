@@ -168,7 +168,7 @@ async def test_cancel_stops_what_runs_and_what_waits(flock):
         lambda: any(isinstance(fact, StepStarted) for fact in facts), message="the step runs"
     )
 
-    await run.cancel(CancelRequested(run_id="local", reason="rain"))
+    run.tell(CancelRequested(run_id="local", reason="rain"))
     done = await running
 
     assert done.outcome is RunOutcome.CANCELLED

@@ -181,7 +181,7 @@ async def test_a_step_at_work_when_the_run_is_cancelled_is_stopped_and_the_done_
     run = LocalRun([step("flight"), step("wait", "flight", agent="slow")], [*trips.agents, slow])
     running = asyncio.create_task(run.run())
     await waiting.wait()
-    await run.cancel(CancelRequested(run_id="local", reason="changed my mind"))
+    run.tell(CancelRequested(run_id="local", reason="changed my mind"))
     done = await asyncio.wait_for(running, 30)
     assert done.outcome is RunOutcome.CANCELLED
     assert trips.log == ["flight booked", "b-flight cancelled"]
@@ -199,7 +199,7 @@ async def test_cancelling_a_run_that_undoes_stops_no_compensation(trips):
     run = LocalRun([step("flight"), FULL], trips.agents)
     running = asyncio.create_task(run.run())
     await at_it.wait()
-    await run.cancel(CancelRequested(run_id="local"))
+    run.tell(CancelRequested(run_id="local"))
     await wait_until(lambda: of(run, CancelRequested), message="the cancel was read")
     go_on.set()
     done = await asyncio.wait_for(running, 30)

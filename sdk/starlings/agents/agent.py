@@ -42,6 +42,7 @@ class Agent:
         model: which model chooses its tools; None: the one of the settings.
         instructions: what that model is told besides the description.
         scales_from_zero: whether plans may use it while no instance is alive.
+        retry: how often its steps are tried, where neither the step nor the run says otherwise.
         limits: how many steps at once, over all instances of all agents that name the limit.
     """
 
@@ -55,6 +56,7 @@ class Agent:
         model: str | None = None,
         instructions: str = "",
         scales_from_zero: bool = False,
+        retry: RetryPolicy | None = None,
         limits: Sequence[Limit] = (),
     ) -> None:
         if not isinstance(name, str) or not re.fullmatch(AGENT_PATTERN[1:-1], name):
@@ -69,6 +71,8 @@ class Agent:
             )
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
             raise agent_error(f"agent {name!r}: concurrency has to be a whole number from 1 on")
+        if retry is not None and not isinstance(retry, RetryPolicy):
+            raise agent_error(f"agent {name!r}: retry has to be a RetryPolicy(attempts=…, …)")
         self.name = name
         self.description = " ".join(description.split())
         self.version = version
@@ -76,6 +80,7 @@ class Agent:
         self.model = model
         self.instructions = instructions.strip()
         self.scales_from_zero = scales_from_zero
+        self.retry = retry
         self.limits = tuple(limits)
         if len({limit.name for limit in self.limits}) < len(self.limits):
             raise agent_error(f"agent {name!r} names a limit twice")
@@ -260,6 +265,7 @@ class Agent:
             emits=sorted({name for r in self._reactions.values() for name in r.emits.values()}),
             scales_from_zero=self.scales_from_zero,
             compensates=self.compensates,
+            retry=self.retry,
         )
 
     def _both(self) -> Exception:

@@ -99,6 +99,7 @@ def step_done(
         calls=spent.calls,
         usage=spent.usage,
         compensation=_compensation(agent, result) if result else None,
+        variant=ready.variant,
         instance=instance,
         duration_s=max(duration_s, 0.0),
     )

@@ -23,7 +23,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic_core import to_json
 from typing_extensions import TypeVar
 
-from starlings.messages import AgentDefined, StepFailed, StepReady, TransientError
+from starlings.messages import AgentDefined, RetryPolicy, StepFailed, StepReady, TransientError
 
 from .agent import DEFAULT_CONCURRENCY
 from .context import StepContext
@@ -87,6 +87,7 @@ class JobAgent(WaitingAgent, Generic[Handle]):
         polls_at_once: int = POLLS_AT_ONCE,
         lost_after_s: float = LOST_AFTER_S,
         scales_from_zero: bool = False,
+        retry: RetryPolicy | None = None,
     ) -> None:
         super().__init__(
             name,
@@ -97,6 +98,7 @@ class JobAgent(WaitingAgent, Generic[Handle]):
             polls_at_once=polls_at_once,
             lost_after_s=lost_after_s,
             scales_from_zero=scales_from_zero,
+            retry=retry,
         )
         self.create_timeout_s = positive(create_timeout_s, name, "create_timeout_s")
         self.get_timeout_s = positive(get_timeout_s, name, "get_timeout_s")

@@ -20,7 +20,7 @@ AGAIN_AFTER_S = 1.0
 
 @asynccontextmanager
 async def registered(
-    definition: AgentDefined,
+    definition: AgentDefined | None,
     ports: KafkaPorts,
     alive: Callable[[], AgentAlive],
     *,
@@ -30,7 +30,8 @@ async def registered(
 
     Heartbeats go out one after the other; `hurry` asks for the next one at once.
     """
-    await _enter(ports, definition, agent_key(definition.agent))
+    if definition is not None:
+        await _enter(ports, definition, agent_key(definition.agent))
     beating = asyncio.create_task(_beat(ports, alive, hurry or asyncio.Event()))
     try:
         yield

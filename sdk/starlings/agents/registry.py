@@ -84,5 +84,5 @@ class Registry:
         return [alive for alive, seen in self._instances.values() if now - seen > after_s]
 
     def alive(self) -> set[str]:
-        """Name the agents with at least one instance alive."""
-        return {instance.agent for instance in self.instances()}
+        """Name the agents with at least one usual instance alive; those of variants come beside."""
+        return {instance.agent for instance in self.instances() if instance.variant is None}

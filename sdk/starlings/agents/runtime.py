@@ -77,8 +77,10 @@ class AgentRuntime:
         model: ModelPort | None = None,
         concurrency: int | None = None,
         claims: ClaimSettings | None = None,
+        variant: str | None = None,
     ) -> None:
         self.agent = agent
+        self.variant = variant
         self._ports = ports
         self._instance = instance
         self._model = model
@@ -87,14 +89,14 @@ class AgentRuntime:
         self._saying: set[asyncio.Task[None]] = set()
         self._signs = 0
         self._started_at = datetime.now(UTC)
-        topic = ports.topics.steps(agent.name)
-        store = CheckpointStore(ports, ports.topics.checkpoints(agent.name))
+        topic = ports.topics.steps(agent.name, variant)
+        store = CheckpointStore(ports, ports.topics.checkpoints(agent.name, variant))
         self.claims = Claims(store, topic=topic, instance=instance, settings=claims)
         self.consumer = ParallelConsumer(
             ports.connection,
             ports.codec,
             topic=topic,
-            group_id=ports.topics.agent_group(agent.name),
+            group_id=ports.topics.agent_group(agent.name, variant),
             concurrency=concurrency or agent.concurrency,
             handler=self._handle,
             on_undecodable=self._bury,
@@ -121,9 +123,9 @@ class AgentRuntime:
 
     async def run(self, stop: asyncio.Event, grace_s: float) -> None:
         """Work until told to stop; enter the registry meanwhile, and leave it at the end."""
-        present = registered(
-            self.agent.definition(), self._ports, self._alive, hurry=self.pace.hurry
-        )
+        # a variant serves under the definition of the usual instances, which plans are made by
+        definition = self.agent.definition() if self.variant is None else None
+        present = registered(definition, self._ports, self._alive, hurry=self.pace.hurry)
         claims = self.claims.kept()
         waiting = self._waiting.looked_after() if self._waiting else nullcontext()
         async with self._following_control(), self.pace.kept(), present, claims, waiting:
@@ -216,6 +218,7 @@ class AgentRuntime:
             outcome=StepOutcome.CANCELLED,
             error=ErrorInfo(code=code, message=why),
             compensation=unknown_compensation(self.agent) if begun else None,
+            variant=ready.variant,
             instance=self._instance,
         )
 
@@ -225,6 +228,7 @@ class AgentRuntime:
             step_id=ready.step_id,
             attempt=ready.attempt,
             agent=self.agent.name,
+            variant=ready.variant,
             instance=self._instance,
         )
         saying = asyncio.create_task(self._say(fact, received, trace))
@@ -312,6 +316,7 @@ class AgentRuntime:
     def _alive(self) -> AgentAlive:
         alive = AgentAlive(
             agent=self.agent.name,
+            variant=self.variant,
             instance=self._instance,
             concurrency=self.consumer.concurrency,
             running=self.consumer.running,

@@ -17,7 +17,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from typing_extensions import TypeVar
 
 from starlings.choreography.context import render_task
-from starlings.messages import AgentDefined, Model, StepFailed, StepReady
+from starlings.messages import AgentDefined, Model, RetryPolicy, StepFailed, StepReady
 
 from .agent import DEFAULT_CONCURRENCY
 from .context import StepContext
@@ -82,6 +82,7 @@ class Sensor(WaitingAgent):
         polls_at_once: int = POLLS_AT_ONCE,
         lost_after_s: float = LOST_AFTER_S,
         scales_from_zero: bool = False,
+        retry: RetryPolicy | None = None,
     ) -> None:
         super().__init__(
             name,
@@ -93,6 +94,7 @@ class Sensor(WaitingAgent):
             lost_after_s=lost_after_s,
             wait_limit_s=timeout_s,
             scales_from_zero=scales_from_zero,
+            retry=retry,
         )
         self.poke_timeout_s = positive(poke_timeout_s, name, "poke_timeout_s")
 

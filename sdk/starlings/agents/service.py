@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, TypedDict
 
 from pydantic import Field
 
+from starlings.choreography.retries import USUAL
 from starlings.kafka.admin import ensure_topics
 from starlings.kafka.connection import Connection, KafkaSettings
 from starlings.kafka.parallel import ParallelConsumer
-from starlings.messages import HOP_LIMIT
+from starlings.messages import HOP_LIMIT, AgentDefined, ConfigError, Topics, TopicSpec
+from starlings.messages.base import VariantName
 from starlings.service import (
     KafkaPorts,
     Metric,
@@ -46,6 +48,11 @@ class AgentSettings(ServiceSettings):
         description="seconds from 1 to 3600 without a word until an instance at work on a step"
         " is taken for dead",
     )
+    variant: VariantName | None = Field(
+        default=None,
+        description="lower-case letters, digits, '_' and '-': serve as this variant of the agent,"
+        " with a topic and a group of its own",
+    )
     ensure_topics: bool = Field(
         default=False, description="true: create the agent's topics where they are missing"
     )
@@ -55,6 +62,11 @@ class AgentSettings(ServiceSettings):
         le=100_000,
         description="an event that so many reactions lie before is not reacted to any more",
     )
+
+    @property
+    def served_variant(self) -> str | None:
+        """The variant; None for the usual instances, whose name among variants is `default`."""
+        return None if self.variant == USUAL else self.variant
 
 
 class _Given(TypedDict):
@@ -76,16 +88,38 @@ async def serve(ctx: ServiceContext[AgentSettings], agents: Sequence[Agent], *, 
     """Connect, and run each agent in its own consumer group until told to stop."""
     topics = ctx.settings.topics
     definitions = [agent.definition() for agent in agents]
-    own = topics.specs_of(definitions)
+    variant = ctx.settings.served_variant
+    own = _topics_of(topics, definitions, variant)
     if ctx.settings.ensure_topics:
         connection = Connection(load_settings(KafkaSettings), client_id=f"starlings-{name}")
         await connection.connect()
         await ensure_topics(connection, own)
     needed = [*topics.core_specs(partitions=ctx.settings.partitions), *own]
     async with AsyncExitStack() as stack:
-        ports = await stack.enter_async_context(kafka_ports(ctx, name, needed, agents=definitions))
+        ports = await stack.enter_async_context(
+            kafka_ports(ctx, name, needed, agents=definitions, variant=variant)
+        )
         models = await _models(agents, stack)
         await _run(ctx, agents, ports, models)
+
+
+def _topics_of(
+    topics: Topics, definitions: Sequence[AgentDefined], variant: str | None
+) -> list[TopicSpec]:
+    """Say which topics are the agents' own; variants take steps, and leave events to the usual.
+
+    Raises:
+        ConfigError: an agent takes no steps, so it has no variants.
+    """
+    if variant is None:
+        return topics.specs_of(definitions)
+    for each in definitions:
+        if not each.takes_steps:
+            raise ConfigError(
+                f"agent {each.agent!r} takes no steps, so it cannot serve as the variant "
+                f"{variant!r} (STARLINGS_VARIANT): start it without one"
+            )
+    return [spec for each in definitions for spec in topics.agent_specs(each.agent, variant)]
 
 
 async def _models(agents: Sequence[Agent], stack: AsyncExitStack) -> dict[str, ModelClient | None]:
@@ -125,11 +159,14 @@ def _runtimes(
 ) -> list[AgentRuntime | EventRuntime]:
     """One for the steps of an agent, one for the events that it listens to."""
     given: _Given = {"instance": ctx.instance, "concurrency": ctx.settings.concurrency}
+    variant = ctx.settings.served_variant
     runtimes: list[AgentRuntime | EventRuntime] = []
     if agent.takes_steps:
         claims = ClaimSettings(lease_s=ctx.settings.claim_lease_s)
-        runtimes.append(AgentRuntime(agent, ports, model=model, claims=claims, **given))
-    if agent.reactions:
+        runtimes.append(
+            AgentRuntime(agent, ports, model=model, claims=claims, variant=variant, **given)
+        )
+    if agent.reactions and variant is None:
         hops, alone = ctx.settings.event_hop_limit, not agent.takes_steps
         runtimes.append(EventRuntime(agent, ports, hop_limit=hops, registers=alone, **given))
     return runtimes

@@ -20,7 +20,14 @@ from typing import Any
 from pydantic import JsonValue
 from pydantic_core import to_json
 
-from starlings.messages import ErrorInfo, StarlingsError, StepFailed, StepReady, TransientError
+from starlings.messages import (
+    ErrorInfo,
+    RetryPolicy,
+    StarlingsError,
+    StepFailed,
+    StepReady,
+    TransientError,
+)
 
 from .agent import DEFAULT_CONCURRENCY, Agent
 from .context import StepContext
@@ -82,8 +89,11 @@ class WaitingAgent(Agent):
         lost_after_s: float = LOST_AFTER_S,
         wait_limit_s: float | None = None,
         scales_from_zero: bool = False,
+        retry: RetryPolicy | None = None,
     ) -> None:
-        super().__init__(name, description=description, version=version, concurrency=concurrency)
+        super().__init__(
+            name, description=description, version=version, concurrency=concurrency, retry=retry
+        )
         if scales_from_zero:
             raise agent_error(
                 f"agent {name!r} cannot scale from zero: its steps wait outside of Kafka and leave "

@@ -32,9 +32,9 @@ from starlings.planning import Planner
 from starlings.service import load_settings
 from starlings.testing import LocalRun
 
+from .asking import TerminalAnswers
 from .guard import complain
-
-LOCAL = "local"
+from .words import LOCAL
 
 
 def agents_for(specs: Sequence[str]) -> list[Agent]:
@@ -78,6 +78,7 @@ class LocalStory:
         self._agents = agents
         self._facts: asyncio.Queue[Message] = asyncio.Queue()
         self._run: LocalRun | None = None
+        self._answers = TerminalAnswers(self.tell)
         self._offset = 0
 
     async def records(self) -> AsyncGenerator[Received]:
@@ -114,14 +115,25 @@ class LocalStory:
                 tags=outcome.tags,
                 run_id=self.run_id,
                 model=model,
-                on_fact=self._facts.put_nowait,
+                on_fact=self._heard,
             )
-            await self._run.run()
+            try:
+                await self._run.run()
+            finally:
+                self._answers.close()
+
+    def _heard(self, fact: Message) -> None:
+        self._facts.put_nowait(fact)
+        self._answers.look(fact)
+
+    def tell(self, fact: Message) -> None:
+        """Put a command into the run."""
+        if self._run is not None:
+            self._run.tell(fact)
 
     async def cancel(self, reason: str = "") -> None:
         """Ask for the run to end now."""
-        if self._run is not None:
-            await self._run.cancel(CancelRequested(run_id=self.run_id, reason=reason))
+        self.tell(CancelRequested(run_id=self.run_id, reason=reason))
 
     def _received(self, fact: Message) -> Received:
         self._offset += 1

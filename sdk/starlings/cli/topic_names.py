@@ -67,11 +67,13 @@ async def wanted_topics(
         from starlings.agents.loading import builtin_agents  # noqa: PLC0415 - slow to load
 
         agents += [agent.definition() for agent in builtin_agents()]
-    agents += [AgentDefined(agent=name) for name in names]
+    agents += [AgentDefined(agent=name) for name in names if "." not in name]
+    variants = [name.split(".", 1) for name in names if "." in name]
     topics = settings.topics
     specs = topics.core_specs(partitions=partitions or settings.partitions)
     each = partitions or AGENT_PARTITIONS
     own = topics.specs_of(agents, partitions=each)
+    own += [s for a, v in variants for s in topics.agent_specs(a, v, partitions=each)]
     own += [s for event in events for s in topics.event_specs(event, partitions=each)]
     specs += sorted({spec.name: spec for spec in own}.values(), key=lambda spec: spec.name)
     return Wanted(kafka, topics, specs)

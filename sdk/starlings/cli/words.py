@@ -20,32 +20,39 @@ from starlings.messages import (
 from .printing import clean
 from .times import duration_text
 
+LOCAL = "local"  # stands for the topic of runs in this process
 _LIMIT = 300
 
 
-def wait_text(run_id: str, step: StepState) -> str:
+def wait_text(view: RunView, step: StepState) -> str:
     """Say what a step waits for, until when, and how it can be told."""
     approval, signal = step.spec.approval, step.spec.signal
+    run_id, step_id = view.run_id, step.spec.id
     if approval is not None:
-        how = f"starlings approve|reject {run_id} {step.spec.id}"
-        return f"asks: {clean(approval.question, _LIMIT)} ({_in_default(approval)}`{how}`)"
-    if signal is not None:
-        limit = f"for {duration_text(signal.timeout_s)}, " if signal.timeout_s else ""
-        return f"waits for a signal ({limit}`starlings signal {run_id} {signal.name}`)"
-    return step.phase.value
+        said = f"asks: {clean(approval.question, _LIMIT)}"
+        notes = [_in_default(approval), f"`starlings approve|reject {run_id} {step_id}`"]
+    else:
+        name, limit_s = (signal.name, signal.timeout_s) if signal else ("", None)
+        said = f"waits for the signal {name}"
+        limit = f"for {duration_text(limit_s)}" if limit_s else ""
+        notes = [limit, f"`starlings signal {run_id} {name}`"]
+    if view.first is not None and view.first.origin.topic == LOCAL:
+        notes.pop()  # no other command can reach a run in this process
+    told = "; ".join(note for note in notes if note)
+    return f"{said} ({told})" if told else said
 
 
 def _in_default(approval: Approval) -> str:
     if approval.timeout_s is None:
         return ""
     word = "approved" if approval.default is ApprovalDefault.APPROVE else "rejected"
-    return f"{word} where nobody answers within {duration_text(approval.timeout_s)}; "
+    return f"{word} where nobody answers within {duration_text(approval.timeout_s)}"
 
 
 def word_of(view: RunView, step: StepState) -> str | None:
     """Say what a step waits for, or what was answered; None where there is nothing to say."""
     if step.phase is Phase.ASKING:
-        return wait_text(view.run_id, step)
+        return wait_text(view, step)
     output = step.output
     if step.spec.approval is None or not isinstance(output, dict) or not output.get("approved"):
         return None

@@ -75,6 +75,15 @@ class TransientError(StarlingsError):
     retryable = True
 
 
+class ResourceExhausted(StarlingsError):  # noqa: N818 - raised by agent authors, as above
+    """A step needs more memory, disk or the like than this instance has.
+
+    Tried again only where the retry policy names a larger variant of the agent (`escalate`).
+    """
+
+    code = "resource_exhausted"
+
+
 class InvariantBroken(StarlingsError):  # noqa: N818 - a statement about our own code
     """Our own bug: the run is parked with a report, the others go on."""
 
@@ -132,5 +141,6 @@ def error_info(error: BaseException) -> ErrorInfo:
             cooldown=error.cooldown,
             causes=causes,
         )
+    code = ResourceExhausted.code if isinstance(error, MemoryError) else "unexpected"
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return ErrorInfo(code="unexpected", message=text[:MESSAGE_LIMIT], retryable=True, causes=causes)
+    return ErrorInfo(code=code, message=text[:MESSAGE_LIMIT], retryable=True, causes=causes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .choices import Routing, routing_problems, with_retries
 from .planner import Planner
 
-__all__ = ["Planner"]
+__all__ = ["Planner", "Routing", "routing_problems", "with_retries"]

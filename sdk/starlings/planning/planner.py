@@ -18,6 +18,7 @@ from starlings.messages.facts import PlanCreated, PlanRejected, RunRequested, Us
 from starlings.messages.plan import Plan, RunOptions
 from starlings.messages.registry import AgentDefined
 
+from .choices import Routing, routing_problems, with_choices
 from .prompt import plan_schema, planner_messages
 from .proposal import Proposal, as_proposal
 
@@ -25,10 +26,14 @@ REQUEST_LIMIT_CHARS = 200_000
 
 
 class Planner:
-    """Plans requests with one model client; any number at once."""
+    """Plans requests with one model client; any number at once.
 
-    def __init__(self, client: ModelClient) -> None:
+    `routing` are shares of variants by agent, for runs whose request names none for it.
+    """
+
+    def __init__(self, client: ModelClient, *, routing: Routing | None = None) -> None:
         self._client = client
+        self._routing = routing or {}
 
     async def plan(
         self,
@@ -49,6 +54,20 @@ class Planner:
         Raises:
             TransientError: the model cannot be asked now.
         """
+        if problems := list(routing_problems(request.routing or {})):
+            return _rejected(request, run_id, problems)
+        outcome = await self._plan(request, run_id, agents, alive)
+        if isinstance(outcome, PlanRejected):
+            return outcome
+        return with_choices(outcome, request, agents=agents, routing=self._routing)
+
+    async def _plan(
+        self,
+        request: RunRequested,
+        run_id: str,
+        agents: Mapping[str, AgentDefined],
+        alive: Collection[str],
+    ) -> PlanCreated | PlanRejected:
         if request.plan is not None:
             return _check_given(request, request.plan, run_id, agents, alive)
         problems = _problems_before_asking(request, request.options())

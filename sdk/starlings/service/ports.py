@@ -40,10 +40,11 @@ async def kafka_ports(
     needed: Sequence[TopicSpec],
     *,
     agents: Sequence[AgentDefined] = (),
+    variant: str | None = None,
 ) -> AsyncGenerator[KafkaPorts]:
     """Connect a service to Kafka for as long as the block lasts.
 
-    `agents` are those whose topics are among the needed ones.
+    `agents` are those whose topics are among the needed ones, those of `variant` where it is said.
 
     Raises:
         ConfigError: where a setting is wrong, or a needed topic is missing or differs.
@@ -51,7 +52,7 @@ async def kafka_ports(
     settings = ctx.settings
     connection = Connection(load_settings(KafkaSettings), client_id=f"starlings-{name}")
     await connection.connect(wait_s=CONNECT_WAIT_S)
-    command = " ".join((COMMAND, *(part for agent in agents for part in _options(agent))))
+    command = " ".join((COMMAND, *(part for agent in agents for part in _options(agent, variant))))
     await check_topics(connection, needed, command=command)
     codec = Codec(source=f"starlings/{name}/{ctx.instance}", blobs=BlobStore(settings.blobs_url))
     publisher = Publisher(connection, codec)
@@ -63,7 +64,9 @@ async def kafka_ports(
         await publisher.stop()
 
 
-def _options(agent: AgentDefined) -> list[str]:
+def _options(agent: AgentDefined, variant: str | None) -> list[str]:
     """Say how the command that mends topics is told of an agent that is not in the registry."""
+    if variant is not None:
+        return [f"--agent {agent.agent}.{variant}"]
     own = [f"--agent {agent.agent}"] if agent.takes_steps else []
     return own + [f"--fact {name}" for name in (*agent.listens, *agent.emits)]

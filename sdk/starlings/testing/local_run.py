@@ -52,6 +52,7 @@ from starlings.messages import (
     StepStarted,
     TimerFired,
 )
+from starlings.planning import with_retries
 
 STARTED_AFTER_S = 0.05
 INSTANCE = "local"
@@ -91,7 +92,9 @@ class LocalRun:
         definitions = {agent.name: agent.definition() for agent in agents}
         data = plan.model_dump(mode="json") if isinstance(plan, Plan) else plan
         options = options or RunOptions()
-        self.plan = parse_plan(data, agents=definitions, options=options)
+        plan = parse_plan(data, agents=definitions, options=options)
+        of_run = options.retry if "retry" in options.model_fields_set else None
+        self.plan = with_retries(plan, definitions, of_run=of_run)
         self.facts: list[Message] = []
         self._created = PlanCreated(
             run_id=run_id, request=request, plan=self.plan, options=options, tags=dict(tags or {})
@@ -109,9 +112,12 @@ class LocalRun:
         """Run the plan to its end."""
         return self.run().__await__()
 
-    async def cancel(self, fact: Message) -> None:
-        """Put a command into the run, such as `CancelRequested`."""
-        await self._inbox.put(fact)
+    def tell(self, fact: Message) -> None:
+        """Put a command into the run, such as `CancelRequested`, `ApprovalGiven`, `SignalReceived`.
+
+        What comes too early or too late is ignored, as on Kafka; `on_fact` may call this.
+        """
+        self._inbox.put_nowait(fact)
 
     async def run(self) -> RunDone:
         """Run the plan to its end and return it."""

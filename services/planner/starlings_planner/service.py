@@ -67,7 +67,9 @@ async def serve(ctx: ServiceContext[PlannerSettings]) -> None:
         registry_view(ports.connection, ports.codec, topics) as registry,
         ModelClient(load_settings(LlmSettings)) as model,
     ):
-        service = PlannerService(ports, registry, Planner(model), settings=ctx.settings)
+        service = PlannerService(
+            ports, registry, Planner(model, routing=ctx.settings.routing), settings=ctx.settings
+        )
         consumer = service.consumer
         ctx.heartbeat.follow("requests", lambda: consumer.last_loop_monotonic)
         ctx.health.ready_when(lambda: None if consumer.ready else "no partition assigned yet")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
 
+from pydantic import Field, model_validator
+
+from starlings.messages.base import AgentName, VariantName
+from starlings.messages.plan import Share
+from starlings.planning import routing_problems
 from starlings.service import ServiceSettings
 
 
@@ -14,3 +19,13 @@ class PlannerSettings(ServiceSettings):
     registry_wait_s: float = Field(
         default=10.0, ge=0, description="how long a request waits for its agents to come alive"
     )
+    routing: dict[AgentName, dict[VariantName, Share]] = Field(
+        default_factory=dict,
+        description='JSON with shares of variants by agent, as in {"math": {"canary": 0.1}}',
+    )
+
+    @model_validator(mode="after")
+    def _shares_are_possible(self) -> Self:
+        for problem in routing_problems(self.routing):
+            raise ValueError(f"STARLINGS_ROUTING: {problem.message}; {problem.remedy}")
+        return self

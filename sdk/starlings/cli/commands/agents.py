@@ -84,7 +84,7 @@ def _print_agents(registry: Registry, names: list[str]) -> None:
         definition, instances = registry.agents[name], _instances(registry, name)
         running = sum(instance.running for instance in instances)
         room = sum(instance.concurrency for instance in instances)
-        alive = Text(f"{len(instances)} alive", style="green" if instances else "red")
+        alive = Text(_alive(instances), style="green" if instances else "red")
         busy = f"{running} of {room} at work" if instances else ""
         if (cooldown := registry.cooldown(name)) is not None:
             busy = f"cooling down, {duration_text(cooldown.remaining_s)}"
@@ -92,6 +92,16 @@ def _print_agents(registry: Registry, names: list[str]) -> None:
             [Text(name, style="cyan"), alive, busy, _has(definition), clean(definition.description)]
         )
     print_table(console(), ("agent", "", "", "has", "what it can do"), rows)
+
+
+def _alive(instances: list[AgentAlive]) -> str:
+    """Count those alive, and of them those of each variant: `3 alive (1 large)`."""
+    variants: dict[str, int] = {}
+    for instance in instances:
+        if instance.variant:
+            variants[instance.variant] = variants.get(instance.variant, 0) + 1
+    of_them = ", ".join(f"{count} {name}" for name, count in sorted(variants.items()))
+    return f"{len(instances)} alive" + (f" ({of_them})" if of_them else "")
 
 
 def _has(definition: AgentDefined) -> str:
@@ -120,7 +130,8 @@ def _print_agent(
         out.print(Text(clean(waits, 1_000), style="yellow"))
     for instance in instances:
         busy = f"{instance.running} of {instance.concurrency} at work"
-        out.print(Text(f"  {clean(instance.instance)}  {busy}"))
+        variant = f"  variant {clean(instance.variant)}" if instance.variant else ""
+        out.print(Text(f"  {clean(instance.instance)}  {busy}{variant}"))
     for says, types in (("listens to", definition.listens), ("emits", definition.emits)):
         if types:
             out.print(Text(f"{says} {', '.join(types)}"))
@@ -138,7 +149,7 @@ def _print_agent(
 
 def _how_many(definition: AgentDefined, instances: list[AgentAlive]) -> str:
     if instances:
-        return f"{len(instances)} alive"
+        return _alive(instances)
     rest = "; it scales from zero" if definition.scales_from_zero else ""
     return f"none alive{rest}"
 
@@ -153,6 +164,13 @@ def run(
     ],
     *,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Steps at once.")] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Serve as this variant of the agent (large, canary, …), with a topic of its own.",
+        ),
+    ] = None,
     ensure_topics: Annotated[
         bool, typer.Option("--ensure-topics", help="Create the agent's topics where missing.")
     ] = False,
@@ -173,6 +191,8 @@ def run(
     use_local_broker()
     if concurrency is not None:
         os.environ["STARLINGS_CONCURRENCY"] = str(concurrency)
+    if variant is not None:
+        os.environ["STARLINGS_VARIANT"] = variant
     if ensure_topics:
         os.environ["STARLINGS_ENSURE_TOPICS"] = "true"
     return run_agents(loaded)

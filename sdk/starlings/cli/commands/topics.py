@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 AgentNames = Annotated[
     list[str] | None,
-    typer.Option("--agent", metavar="NAME", help="Topics of this agent too; may be repeated."),
+    typer.Option(
+        "--agent",
+        metavar="NAME",
+        help="Topics of this agent (or variant, as in math.large) too; may be repeated.",
+    ),
 ]
 EventTypes = Annotated[
     list[str] | None,
