@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import ConsumerRecord
 
-from starlings.choreography import RunPhase
+from starlings.choreography import Ignored, RunPhase, reopen
 from starlings.kafka.codec import Received
 from starlings.messages import (
     ApprovalGiven,
@@ -137,10 +137,12 @@ class Listed:
             self._done, self._ended_ms = fact, at_ms
 
     def _reopen(self, fact: RetryRequested) -> None:
-        if self._planned is None and self._done is None:
-            self._brought = fact.state
-        elif self._done is None or fact.generation != self._generation + 1:
+        unread = self._planned is None and self._done is None
+        if not unread and (self._done is None or fact.generation != self._generation + 1):
             return
+        if isinstance(reopen(fact, at_ms=0), Ignored):  # as the coordinator decides
+            return
+        self._brought = fact.state
         self._done, self._generation = None, fact.generation
         self._paused, self._stops, self._undoes = False, False, fact.compensation
         self._asks.clear()

@@ -133,9 +133,10 @@ def test_plan_prints_a_tree_or_json_and_runs_nothing(starlings):
 
 def test_the_plan_in_the_docs_works_as_it_stands(starlings):
     page = DOCS.read_text(encoding="utf-8")
-    (plan,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    waiting, plan = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     assert starlings("run", "--local", "--plan", "-", stdin=plan) == 0
     assert "final: 100" in starlings.stdout
+    assert starlings("validate", "-", stdin=waiting) == 0
 
 
 def test_an_agent_that_cannot_be_loaded_is_named(starlings):

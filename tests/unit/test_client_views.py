@@ -1,0 +1,135 @@
+"""What a reader of the log sees of runs that are paused, ask, end, and are reopened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from support.runs import BEGIN_MS, failed, ok, step
+
+from starlings.choreography.outputs import run_done
+from starlings.choreography.snapshot import save
+from starlings.client import RunView
+from starlings.client.listing import Listed
+from starlings.kafka.codec import Received
+from starlings.messages import (
+    ApprovalGiven,
+    ApprovalRequested,
+    CancelRequested,
+    Envelope,
+    Message,
+    Origin,
+    PauseRequested,
+    Plan,
+    PlanCreated,
+    ResumeRequested,
+    RetryRequested,
+    RunOptions,
+    Step,
+    TimerFired,
+    TimerKind,
+)
+
+ASKS = Step(id="ok", agent="human", approval={"question": "Well?"}, depends_on=["a"])
+PLAN = PlanCreated(
+    run_id="r", plan=Plan(steps=[step("a"), ASKS]), options=RunOptions(on_failure="stop")
+)
+ASKED = ApprovalRequested(run_id="r", step_id="ok", attempt=1, approval=ASKS.approval)
+
+
+class Log:
+    """A view and a line of a list, told the same facts."""
+
+    def __init__(self, *facts: Message) -> None:
+        self.view, self.listed, self.offset = RunView("r"), Listed("r"), 0
+        self.tell(*facts)
+
+    def tell(self, *facts: Message) -> str:
+        for fact in facts:
+            at_ms = BEGIN_MS + self.offset
+            envelope = Envelope(f"r/{self.offset}", fact.CE_TYPE, "test", "r", at_ms)
+            received = Received(Origin("events", 0, self.offset), at_ms, b"r", envelope, fact)
+            self.view.add(received)
+            self.listed.add(received)
+            self.offset += 1
+        return self.view.status
+
+    def end(self) -> Message:
+        assert self.view.run is not None
+        return run_done(self.view.run)
+
+    def retry(self, **more: Any) -> RetryRequested:
+        run = self.view.run
+        assert run is not None
+        given = {"generation": run.generation + 1, "plan_offset": 0, "state": save(run)}
+        return RetryRequested(**{"run_id": "r", **given, **more})
+
+    @property
+    def line(self) -> str:
+        return self.listed.summary().status
+
+
+def test_both_tell_that_a_run_is_paused_asks_and_goes_on():
+    log = Log(PLAN)
+    assert (log.view.status, log.line) == ("running", "running")
+    log.tell(PauseRequested(run_id="r"))
+    assert (log.view.status, log.line) == ("paused", "paused")
+    log.tell(ResumeRequested(run_id="r"), ok("a"), ASKED)
+    assert (log.view.status, log.line) == ("asking", "asking")
+    log.tell(ApprovalGiven(run_id="r", step_id="ok", approved=True))
+    log.tell(log.end())
+    assert (log.view.status, log.line) == ("completed", "completed")
+
+
+def test_a_question_whose_time_is_up_is_none_any_more():
+    log = Log(PLAN, ok("a"), ASKED)
+    due = TimerFired(run_id="r", kind=TimerKind.WAIT, step_id="ok", attempt=1, due_ms=1)
+    log.tell(due)
+    assert log.line == "running"
+
+
+def test_a_reopened_run_has_no_end_until_the_next_one_and_older_ends_are_of_the_past():
+    log = Log(PLAN, failed("a"))
+    first = log.end()
+    log.tell(first)
+    assert (log.view.status, log.line) == ("failed", "failed")
+    again = log.retry()
+    log.tell(again)
+    assert log.view.done is None
+    assert (log.view.status, log.line, log.listed.summary().is_open) == ("running",) * 2 + (True,)
+    log.tell(first)  # repeated by a coordinator that has not seen the retry
+    assert log.view.done is None
+    assert log.line == "running"
+    assert log.view.refused == "the run has been reopened since"
+    log.tell(ok("a", attempt=2), ASKED, ApprovalGiven(run_id="r", step_id="ok", approved=True))
+    log.tell(log.end())
+    assert (log.view.status, log.line) == ("completed", "completed")
+    log.tell(again)  # a repeat
+    assert (log.view.status, log.line) == ("completed", "completed")
+
+
+def test_a_retry_that_cannot_be_followed_reopens_nothing():
+    log = Log(PLAN, failed("a"))
+    log.tell(log.end())
+    assert log.tell(log.retry(state={})) == "failed"
+    assert log.line == "failed"
+    assert log.tell(log.retry(generation=7)) == "failed"
+    assert log.tell(log.retry()) == "running"
+    assert log.tell(log.retry()) == "running"  # it has not ended
+
+
+def test_a_run_whose_plan_is_gone_is_seen_from_the_word_that_reopened_it():
+    log = Log(PLAN, failed("a"))
+    log.tell(log.end())
+    later = Log(log.retry())
+    assert (later.view.status, later.line) == ("running", "running")
+    assert later.view.run is not None
+    assert [s.spec.id for s in later.view.run.order] == ["a", "ok"]
+
+
+def test_a_cancel_before_the_plan_ends_the_run_as_its_coordinator_has_it():
+    log = Log(CancelRequested(run_id="r", reason="enough"))
+    assert (log.view.status, log.line) == ("unplanned", "unplanned")
+    log.tell(PLAN)
+    assert log.view.run is not None
+    assert {s.phase.value for s in log.view.run.order} == {"cancelled"}
+    assert log.line == "stopping"
