@@ -170,19 +170,26 @@ def _step_started(folding: Folding, fact: StepStarted) -> Outcome:
         return step
     if step.phase is Phase.RUNNING:
         return Ignored("the step is running")
+    _has_started(folding, step)
+    return folding.change()
+
+
+def _has_started(folding: Folding, step: StepState) -> None:
     folding.run.move(step, StepEvent.STARTED)
     confirm_release(folding.run, step)
     folding.run.timers.pop(TimerKey(TimerKind.QUEUE, step.spec.id, step.attempt), None)
     limits = folding.run.timeouts(step)
     folding.arm(TimerKey(TimerKind.RUN, step.spec.id, step.attempt), limits.run_s)
     folding.arm(TimerKey(TimerKind.HEARTBEAT, step.spec.id, step.attempt), limits.heartbeat_s)
-    return folding.change()
 
 
 def _step_progress(folding: Folding, fact: StepProgress) -> Outcome:
     step = _attempt(folding, fact)
     if isinstance(step, Ignored):
         return step
+    if step.phase is Phase.RELEASED:  # its start has not been told yet, or got lost
+        _has_started(folding, step)
+        return folding.change()
     key = TimerKey(TimerKind.HEARTBEAT, step.spec.id, step.attempt)
     if key not in folding.run.timers:
         return Ignored("nobody waits for a sign of life")

@@ -139,9 +139,15 @@ def test_a_sign_of_life_sets_the_heartbeat_anew_so_that_the_old_timer_is_ignored
 
 def test_a_sign_of_life_that_nobody_waits_for_is_ignored():
     story = Story("a")
-    assert story.tell(progress("a")) == Ignored("nobody waits for a sign of life")
     story.tell(started("a"))
     assert story.tell(progress("a")) == Ignored("nobody waits for a sign of life")
+
+
+def test_a_sign_of_life_says_that_the_step_has_started():
+    story = Story("a", timeouts=SLOW)
+    story.tell(progress("a"))
+    assert story.phases() == {"a": "running"}
+    assert story.timers() == {"run a": 20, "heartbeat a": 3}
 
 
 def test_a_result_takes_all_timers_of_its_attempt_along():
