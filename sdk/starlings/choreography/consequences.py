@@ -224,6 +224,7 @@ def give_up_waiting(folding: Folding) -> None:
     saga.give_up(run)
     for step in run.order:
         if step.phase in OUT:
+            folding.disarm(step)  # a start that was told while the run stops has set its limits
             settle(folding, step, StepEvent.STOPPED)
 
 

@@ -218,6 +218,16 @@ def test_an_attempt_given_up_when_the_grace_has_passed_is_undone_by_the_plan():
     assert saga.undos() == ["a/1/1"]
 
 
+def test_limits_of_an_attempt_end_when_it_is_given_up():
+    saga = Saga(step("a", timeouts=Timeouts(run_s=600)), "b", "c<b")
+    saga.tell(did("b"), failed("c"), started("a"))
+    assert "run a" in saga.timers()
+    saga.fire(TimerKind.SETTLE)
+    assert saga.timers() == {}
+    saga.tell(undone("b"))
+    assert saga.end.outcome is RunOutcome.COMPENSATED
+
+
 # -- late results ----------------------------------------------------------------------------------
 
 
