@@ -118,9 +118,11 @@ async def test_an_unknown_agent_is_refused_at_once_and_the_known_ones_are_named(
 
     done = await rejection(system, RunRequested(plan=plan))
 
-    assert texts_of(done) == (
-        "step 'a': agent: there is no agent 'bard' (use one of bulky, odd, slow)"
-    )
+    told = texts_of(done)
+    assert told.startswith("step 'a': agent: there is no agent 'bard' (use one of ")
+    assert told.endswith(")")
+    for name in ("bulky", "odd", "slow"):
+        assert f" {name}" in told
 
 
 async def test_all_problems_of_a_plan_are_told_at_once(system):
