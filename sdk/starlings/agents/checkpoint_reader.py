@@ -15,6 +15,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from starlings.kafka.connection import Connection
+from starlings.kafka.starting import start_client
 
 log = structlog.get_logger(__name__)
 
@@ -135,7 +136,7 @@ async def _reader(
     places = {TopicPartition(topic, partition): start for partition, start in begin.items()}
     try:
         consumer.assign(list(places))
-        await consumer.start()
+        await start_client(consumer)
         begins = await consumer.beginning_offsets(list(places))
         ends = await consumer.end_offsets(list(places))
         for place, start in places.items():

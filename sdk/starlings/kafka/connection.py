@@ -36,6 +36,7 @@ from .metadata import FoundTopic, find_topics
 from .oauth import ClientCredentials
 from .seat import Seat
 from .settings import KafkaSettings
+from .starting import start_client
 from .static_member import StaticMember
 
 log = structlog.get_logger(__name__)
@@ -118,7 +119,7 @@ class Connection:
         """Have an admin client for as long as the block lasts."""
         admin = self.admin()
         try:
-            await admin.start()
+            await start_client(admin)
             yield admin
         finally:
             await admin.close()
@@ -128,7 +129,7 @@ class Connection:
         """Have a consumer without a group for as long as the block lasts."""
         consumer = self.consumer()
         try:
-            await consumer.start()
+            await start_client(consumer)
             yield consumer
         finally:
             await consumer.stop()

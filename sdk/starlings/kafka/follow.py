@@ -24,6 +24,7 @@ from starlings.messages import ConfigError, Origin, StarlingsError, TransientErr
 from .codec import Codec, Received
 from .connection import Connection
 from .hearing import HearingClock
+from .starting import start_client
 from .watchdog import Stalled
 
 log = structlog.get_logger(__name__)
@@ -122,7 +123,7 @@ class Follower:
         while True:
             consumer = self._connection.consumer()
             try:
-                await consumer.start()
+                await start_client(consumer)
                 await self._assign(consumer)
                 async with contextlib.aclosing(self._read(consumer)) as items:
                     async for item in items:

@@ -20,6 +20,7 @@ from .connection import Connection
 from .offsets import Done, ForeignMetadata, decode, merge
 from .partition import id_of
 from .recent_ids import RecentIds, Window
+from .starting import start_client
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,7 @@ async def ends_of(
     """Ask the brokers, met anew, where partitions begin and end."""
     reader = connection.consumer()
     try:
-        await reader.start()
+        await start_client(reader)
         begins = await reader.beginning_offsets(list(tps))
         ends = await reader.end_offsets(list(tps))
     finally:
@@ -98,7 +99,7 @@ async def read_back(
     reader = connection.consumer()
     try:
         reader.assign([tp])
-        await reader.start()
+        await start_client(reader)
         seen = await _ids_between(reader, tp, start=near, end=low)
         far = await _far_start(reader, tp, seen, begin=begin, low=low, window=window)
         if far is not None and far < near:
