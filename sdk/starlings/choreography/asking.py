@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from starlings.messages.commands import ApprovalGiven
 from starlings.messages.errors import ErrorInfo
-from starlings.messages.facts import ApprovalGiven, TimerKind
+from starlings.messages.facts import TimerKind
 from starlings.messages.ids import attempt_id
 from starlings.messages.plan import ApprovalDefault
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from starlings.messages.errors import ErrorInfo
-from starlings.messages.facts import (
+from starlings.messages.commands import (
     ApprovalGiven,
     CancelRequested,
     PauseRequested,
     ResumeRequested,
     RetryRequested,
-    RunOutcome,
     SignalReceived,
 )
+from starlings.messages.errors import ErrorInfo
+from starlings.messages.facts import RunOutcome
 
 from . import asking
 from .consequences import advance, answer, interrupt

@@ -15,22 +15,24 @@ from collections.abc import Callable
 from typing import Any
 
 from starlings.messages.base import Message
+from starlings.messages.commands import (
+    ApprovalGiven,
+    CancelRequested,
+    PauseRequested,
+    ResumeRequested,
+    RetryRequested,
+    SignalReceived,
+)
 from starlings.messages.errors import ErrorInfo
 from starlings.messages.facts import (
-    ApprovalGiven,
     ApprovalRequested,
-    CancelRequested,
     CompensationAbandoned,
     CompensationDone,
     CompensationScheduled,
-    PauseRequested,
     PlanCreated,
     PlanRejected,
-    ResumeRequested,
-    RetryRequested,
     RunDone,
     RunOutcome,
-    SignalReceived,
     StepDone,
     StepOutcome,
     StepProgress,

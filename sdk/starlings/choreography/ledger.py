@@ -31,15 +31,9 @@ from itertools import chain, islice, takewhile
 from typing import NamedTuple
 
 from starlings.messages.base import Message
+from starlings.messages.commands import CancelRequested, RetryRequested
 from starlings.messages.domain import EventHandled
-from starlings.messages.facts import (
-    CancelRequested,
-    PlanCreated,
-    PlanRejected,
-    RetryRequested,
-    RunDone,
-    RunSnapshot,
-)
+from starlings.messages.facts import PlanCreated, PlanRejected, RunDone, RunSnapshot
 
 from . import snapshot
 from .fold import begin, confirm, fold, record_end

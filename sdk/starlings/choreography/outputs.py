@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from starlings.messages.base import Message
+from starlings.messages.commands import StopRequested
 from starlings.messages.errors import ErrorInfo, InvariantBroken
 from starlings.messages.facts import (
     ApprovalRequested,
@@ -18,7 +19,6 @@ from starlings.messages.facts import (
     StepSkipped,
     StepSummary,
     StopAnnounced,
-    StopRequested,
     UndoSummary,
     Usage,
 )

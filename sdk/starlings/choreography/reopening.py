@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from starlings.messages.base import Message
+from starlings.messages.commands import RetryRequested
 from starlings.messages.errors import InvariantBroken
 from starlings.messages.facts import (
     PlanCreated,
     PlanRejected,
-    RetryRequested,
     RunDone,
     RunOutcome,
     RunSnapshot,

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from .base import Message, Model, ce_type, split_ce_type
 from .checkpoints import AttemptCheckpoint, CallCheckpoint, Claim, call_key, split_key, work_of
+from .commands import (
+    ApprovalGiven,
+    CancelRequested,
+    PauseRequested,
+    ResumeRequested,
+    RetryRequested,
+    SignalReceived,
+    StopRequested,
+)
 from .dead_letters import (
     GROUP_HEADER,
     REDRIVE_HEADER,
@@ -38,24 +47,18 @@ from .errors import (
     error_info,
 )
 from .facts import (
-    ApprovalGiven,
     ApprovalRequested,
-    CancelRequested,
     CompensationAbandoned,
     CompensationDone,
     CompensationReady,
     CompensationScheduled,
     DependencyResult,
-    PauseRequested,
     PlanCreated,
     PlanRejected,
-    ResumeRequested,
-    RetryRequested,
     RunDone,
     RunOutcome,
     RunRequested,
     RunSnapshot,
-    SignalReceived,
     StepDone,
     StepOutcome,
     StepProgress,
@@ -65,7 +68,6 @@ from .facts import (
     StepStarted,
     StepSummary,
     StopAnnounced,
-    StopRequested,
     TimerFired,
     TimerKind,
     ToolCall,
