@@ -46,11 +46,12 @@ def _note(run: Run, step: StepState) -> None:
     compensation = step.compensation or (step.spec.compensate if step.lost else None)
     undoable = step.phase is Phase.DONE or step.lost
     if undoable and compensation is not None and step.attempt not in step.undos:
-        _add(run, step, step.attempt, compensation)
+        undo = _add(run, step, step.attempt, compensation)
+        undo.output, undo.summary = step.output, step.summary
 
 
 def _add(run: Run, step: StepState, attempt: int, spec: Compensation) -> Undo:
-    undo = Undo(step.index, attempt, spec, output=step.output, summary=step.summary)
+    undo = Undo(step.index, attempt, spec)
     step.undos.append(attempt)
     run.undos[step.spec.id, attempt] = undo
     return undo
@@ -74,7 +75,8 @@ def late(folding: Folding, step: StepState, fact: StepDone) -> bool:
         run.phase is RunPhase.RUNNING and run.options.on_failure is FailurePolicy.COMPENSATE
     )
     counted = step.phase is Phase.DONE and fact.attempt == step.attempt
-    if compensation is None or not undoes or counted or fact.attempt > step.attempt:
+    made = 1 <= fact.attempt <= step.attempt
+    if compensation is None or not undoes or counted or not made:
         return False
     undo = run.undos.get((step.spec.id, fact.attempt))
     if undo is not None and undo.phase is not UndoPhase.WAITING:

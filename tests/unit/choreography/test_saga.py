@@ -198,6 +198,18 @@ def test_an_attempt_that_was_stopped_for_its_time_is_undone_while_the_run_goes_o
     assert message_of(saga, DecisionKind.UNDO).input is None
 
 
+def test_undoing_a_stopped_attempt_leaves_alone_what_the_next_one_returned():
+    saga = Saga(
+        "a", "b<a", timeouts=Timeouts(run_s=1), retry=RetryPolicy(initial_s=0, attempts=2)
+    )  # fmt: skip
+    saga.tell(started("a"))
+    saga.fire(TimerKind.RUN, "a")
+    saga.fire(TimerKind.RETRY, "a")
+    saga.tell(did("a", "second", attempt=2), stopped_at_work("a"))
+    ready = message_of(saga, DecisionKind.UNDO)
+    assert (ready.attempt, ready.input, ready.context[0].output) == (1, None, None)
+
+
 def test_a_step_that_stops_and_says_of_no_effect_has_nothing_to_undo_but_what_the_plan_says():
     saga = Saga(step("a", compensate=UNDO), "b")
     saga.tell(started("a"), failed("b"), cancelled("a"))
@@ -319,6 +331,8 @@ def test_a_waiting_undoing_of_a_lost_attempt_learns_its_output():
         (did("a", attempt=2), "attempt not made yet"),
         (ok("a", attempt=0), "stale attempt"),
         (did("z"), "the plan has no such step"),
+        (did("a", attempt=0), "stale attempt"),
+        (did("a", attempt=-1), "stale attempt"),
         (failed("a"), "the step is done"),
     ],
 )
