@@ -116,14 +116,17 @@ _OF_A_TRY = {
 
 
 def confirmed_decision(name: str, message_id: str) -> str | None:
-    """Tell which decision a fact of the coordinator confirms, from its header alone."""
+    """Tell which decision a fact of the coordinator confirms, from its header alone.
+
+    None where that does not tell: others may write such facts too, under ids of their own.
+    """
     if name == StepScheduled.NAME:
         return message_id.removesuffix(StepScheduled.NAME) + DecisionKind.RELEASE.value
     if name == StopAnnounced.NAME:
         return message_id.removesuffix(ANNOUNCED)
     if name in _OF_A_TRY:
-        attempt, _, number = message_id.rsplit("/", 2)
-        return f"{attempt}/{_OF_A_TRY[name].value}/{number}"
+        attempt, named, number = message_id.rpartition(f"/{name}/")
+        return f"{attempt}/{_OF_A_TRY[name].value}/{number}" if named else None
     return message_id if name in (StepSkipped.NAME, ApprovalRequested.NAME) else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9._:-]")
+_GENERATION = re.compile(r"[0-9]{1,9}")  # anybody may write an id, and `int` takes no endless ones
 
 
 def message_id(run_id: str, name: str) -> str:
@@ -30,7 +31,7 @@ def generation_id(run_id: str, name: str, generation: int) -> str:
 def generation_of(ident: str, name: str) -> int:
     """Read the generation out of the id of a message about a whole run."""
     _, _, generation = ident.rpartition(f"/{name}/")
-    return int(generation) if generation.isascii() and generation.isdigit() else 0
+    return int(generation) if _GENERATION.fullmatch(generation) else 0
 
 
 def run_id_at(topic: str, partition: int, offset: int) -> str:

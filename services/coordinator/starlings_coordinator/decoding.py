@@ -11,7 +11,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
+from typing import TypeGuard
 
 import structlog
 from aiokafka import ConsumerRecord
@@ -33,6 +35,7 @@ from starlings.messages import (
     UndecodableMessage,
     header,
 )
+from starlings.messages.base import ID_PATTERN
 
 log = structlog.get_logger()
 
@@ -88,10 +91,15 @@ def stand_in(ledger: Ledger, record: ConsumerRecord, error: UndecodableMessage) 
     if kind == StepDone.CE_TYPE:
         return _failed_attempt(ledger, run_id or "", header(record.headers, "ce_id") or "", error)
     known = (ledger.runs, ledger.ended, ledger.parked)
-    if kind == PlanCreated.CE_TYPE and run_id and not any(run_id in runs for runs in known):
+    if kind == PlanCreated.CE_TYPE and _is_id(run_id) and not any(run_id in runs for runs in known):
         problem = Problem(code=error.code, message=str(error), remedy=REMEDY)
         return PlanRejected(run_id=run_id, problems=[problem])
     return None
+
+
+def _is_id(run_id: str | None) -> TypeGuard[str]:
+    """Whether a run may be called so; the header of what cannot be read may say anything."""
+    return run_id is not None and re.fullmatch(ID_PATTERN, run_id) is not None
 
 
 def _failed_attempt(

@@ -72,6 +72,23 @@ async def test_what_cannot_be_decoded_is_put_aside_untouched_and_the_partition_g
     assert actor.coordinator.counters.undecodable == 4
 
 
+@pytest.mark.parametrize(
+    ("kind", "subject", "ident"),
+    [
+        ("compensation_scheduled", b"r", b"6f3c"),
+        ("compensation_abandoned", b"r", b"6f3c"),
+        ("run_done", b"r", b"r/run_done/" + b"9" * 5_000),
+        ("plan_created", b"no run is called so", b"x"),
+    ],
+)
+async def test_no_header_stops_the_coordinator(stage, kind, subject, ident):
+    actor = await (await stage.start()).ready()
+    headers = [("ce_type", f"starlings.{kind}.v1".encode()), ("ce_subject", subject)]
+    await stage.tell_raw(b"no json", headers=[*headers, ("ce_id", ident)])
+    await small_run(stage, "after")
+    assert actor.coordinator.rebuilt == 0
+
+
 async def test_a_restart_puts_nothing_aside_a_second_time(stage):
     first = await (await stage.start()).ready()
     await stage.tell_raw(b"no json")

@@ -80,6 +80,8 @@ def test_results_that_are_not_there_are_not_handed_on():
         ("compensation_scheduled", "r/a/1/compensation_scheduled/2", "r/a/1/compensation_ready/2"),
         ("compensation_abandoned", "r/a/1/compensation_abandoned/2", "r/a/1/dead_letter/2"),
         ("step_done", "r/a/1/step_done", None),
+        ("compensation_scheduled", "6f3c", None),
+        ("compensation_abandoned", "r/a", None),
     ],
 )
 def test_an_id_alone_tells_which_decision_is_confirmed(name, ident, decision):
