@@ -90,11 +90,13 @@ def _reopen(fact: RetryRequested, *, at_ms: int) -> tuple[Run, Change] | Ignored
     run.generation = fact.generation
     run.ended_ms, run.paused = 0, False
     run.owed.clear()
+    run.burials = 0
     run.timers.clear()
     folding = Folding(run, at_ms)
     if fact.compensation:
-        run.turn(RunEvent.UNDOING_REOPENED)
-        run.outcome = _as_it_was(run)
+        turned = bool(run.reason)  # else it kept what it did, but for what came too late
+        run.turn(RunEvent.UNDOING_REOPENED if turned else RunEvent.REOPENED)
+        run.outcome = _as_it_was(run) if turned else None
         saga.reopen(folding, fact.step_id)
     else:
         run.turn(RunEvent.REOPENED)

@@ -32,6 +32,7 @@ from starlings.messages import (
     RunOutcome,
     RunSnapshot,
     StepReady,
+    Timeouts,
     TimerKind,
 )
 
@@ -146,6 +147,28 @@ def test_a_cancelled_run_that_is_undone_at_last_is_cancelled():
     saga = reopened(ended(saga), compensation=True)
     saga.tell(undone("a", 2))
     assert saga.end.outcome is RunOutcome.CANCELLED
+
+
+def test_a_run_that_kept_what_it_did_has_completed_when_what_came_late_is_undone_at_last():
+    saga = Saga("a", timeouts=Timeouts(run_s=1), retry=RetryPolicy(initial_s=0))
+    saga.tell(started("a"))
+    saga.fire(TimerKind.RUN, "a")
+    saga.fire(TimerKind.RETRY, "a")
+    saga.tell(did("a", "late"), not_undone("a"), did("a", attempt=2))
+    saga.tell(confirmation_for(saga.run, saga.owed(DecisionKind.BURY)[0]).message)
+    assert saga.end.outcome is RunOutcome.COMPENSATION_FAILED
+    saga = reopened(ended(saga), compensation=True)
+    saga.tell(undone("a", 2))
+    assert (saga.end.outcome, saga.end.error) == (RunOutcome.COMPLETED, None)
+
+
+def test_a_burial_that_a_made_up_state_owes_is_not_waited_for():
+    saga = abandoned()
+    state = snapshot.save(saga.run)
+    state["owed"] = [["x", "dead_letter", "b", 1, "", 1]]
+    saga = reopened(saga, state=state, compensation=True)
+    saga.tell(undone("b", 2), undone("a"))
+    assert saga.end.outcome is RunOutcome.COMPENSATED
 
 
 # -- what cannot be --------------------------------------------------------------------------------
