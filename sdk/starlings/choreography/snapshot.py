@@ -51,7 +51,8 @@ def load(run_id: str, plan_offset: int, state: dict[str, Any]) -> Run:
     """Build a run from its saved state.
 
     Raises:
-        InvariantBroken: the state was written by another version of this code.
+        InvariantBroken: the state was written by another version of this code, or has timers that
+            cannot fire.
     """
     if state["version"] != STATE_VERSION:
         raise InvariantBroken(
@@ -85,8 +86,8 @@ def load(run_id: str, plan_offset: int, state: dict[str, Any]) -> Run:
     for ident, kind, *rest in state["owed"]:
         run.owed[ident] = Decision(ident, DecisionKind(kind), *rest)
     _count(run)
-    for kind, step_id, attempt, due_ms in state["timers"]:
-        run.timers[TimerKey(TimerKind(kind), step_id, attempt)] = due_ms
+    for saved in state["timers"]:
+        _load_timer(run, *saved)
     return run
 
 
@@ -125,6 +126,13 @@ def _load_step(step: StepState, saved: dict[str, Any]) -> None:
         step.compensation = Compensation.model_validate(saved["compensation"])
     step.lost, step.undos = saved["lost"], list(saved["undos"])
     step.blockers, step.cleared = saved["blockers"], saved["cleared"]
+
+
+def _load_timer(run: Run, kind: str, step_id: str | None, attempt: int, due_ms: int) -> None:
+    known = step_id is None or step_id in run.steps
+    if not known or type(attempt) is not int or type(due_ms) is not int:
+        raise InvariantBroken(f"no timer: {kind!r} of {step_id!r}, {attempt!r}, due {due_ms!r}")
+    run.timers[TimerKey(TimerKind(kind), step_id, attempt)] = due_ms
 
 
 def _save_undo(undo: Undo) -> dict[str, Any]:

@@ -143,3 +143,13 @@ def test_a_snapshot_of_another_version_is_refused_by_name():
     state = snapshot.save(fresh().run) | {"version": 99}
     with pytest.raises(InvariantBroken, match="state version 99; this coordinator reads 2"):
         snapshot.load("r", 7, state)
+
+
+@pytest.mark.parametrize(
+    "timer",
+    [["queue", "z", 1, 5], ["queue", "a", "1", 5], ["deadline", None, 0, "soon"]],
+)
+def test_a_timer_that_cannot_fire_is_refused_with_its_run(timer):
+    state = snapshot.save(fresh().run) | {"timers": [timer]}
+    with pytest.raises(InvariantBroken, match="no timer"):
+        snapshot.load("r", 0, state)
