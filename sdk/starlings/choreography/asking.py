@@ -60,13 +60,21 @@ def kept_signal(run: Run, step: StepState) -> list[Any]:
     return [payload]
 
 
-def keep_signal(run: Run, name: str, payload: Any) -> bool:
-    """Keep a payload for a step that may wait for it later; False where too many are kept."""
+def keep_signal(run: Run, name: str, payload: Any) -> str | None:
+    """Keep a payload for a step that may wait for it later; say why not, where it is not kept."""
+    if name not in run.signals and not _is_waited_for(run, name):
+        return f"no step waits for a signal {name!r}"
     kept = run.signals.setdefault(name, [])
     if len(kept) >= SIGNALS_KEPT:
-        return False
+        return f"{SIGNALS_KEPT} signals of that name wait already"
     kept.append(payload)
-    return True
+    return None
+
+
+def _is_waited_for(run: Run, name: str) -> bool:
+    """Whether a step will ask for a signal, now or later; what others send is not kept for ever."""
+    awaited = (step.spec.signal for step in run.order if not step.settled)
+    return any(signal is not None and signal.name == name for signal in awaited)
 
 
 def verdict(fact: ApprovalGiven) -> tuple[dict[str, Any], ErrorInfo | None]:

@@ -83,6 +83,6 @@ def signal_received(folding: Folding, fact: SignalReceived) -> Outcome:
     if waiting:
         answer(folding, run.order[min(waiting)], fact.payload, None)
         advance(folding)
-    elif not asking.keep_signal(run, fact.name, fact.payload):
-        return Ignored(f"{asking.SIGNALS_KEPT} signals of that name wait already")
+    elif (why := asking.keep_signal(run, fact.name, fact.payload)) is not None:
+        return Ignored(why)
     return folding.change()

@@ -159,8 +159,16 @@ def test_no_signal_comes_in_time(default, state):
     assert (story.end.steps[0].state, story.end.steps[0].output) == (state, default)
 
 
+def test_a_signal_that_no_step_will_wait_for_is_not_kept():
+    story = Story(waits("p"), "a")
+    assert story.tell(signal(name="other")) == Ignored("no step waits for a signal 'other'")
+    story.tell(signal(1))
+    assert story.tell(signal(2)) == Ignored("no step waits for a signal 'payment'")
+    assert story.run.signals == {}
+
+
 def test_a_run_is_no_queue():
-    story = Story("a")
+    story = Story("a", waits("p", "a"))
     for number in range(SIGNALS_KEPT):
         story.tell(signal(number))
     assert story.tell(signal()) == Ignored("1000 signals of that name wait already")
