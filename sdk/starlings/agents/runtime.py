@@ -23,7 +23,13 @@ from aiokafka import ConsumerRecord
 from starlings.kafka.codec import Received
 from starlings.kafka.dead_letters import bury
 from starlings.kafka.follow import Follower
-from starlings.kafka.parallel import Cancellation, ConsumerSettings, ParallelConsumer, cancellation
+from starlings.kafka.parallel import (
+    Cancellation,
+    ConsumerSettings,
+    ParallelConsumer,
+    cancellation,
+    tried_before,
+)
 from starlings.messages import (
     AgentAlive,
     CompensationDone,
@@ -176,7 +182,7 @@ class AgentRuntime:
         if self._waiting is not None and self._waiting.holds(received):
             return None  # a repeat: what it asks for has been begun, and is looked after
         if self._stops.covers(ready):
-            begun = self.consumer.inheritance(received.origin) is not None
+            begun = tried_before() or self.consumer.inheritance(received.origin) is not None
             return self._cancelled(ready, "stopped before it was started", begun=begun)
         if self._undoing.forbids(ready, received.origin):
             why = "it has been compensated already, so it is not done any more"

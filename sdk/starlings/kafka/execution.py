@@ -12,7 +12,8 @@ Rules:
   committed.
 - A cancelled handler can see why (`cancellation()`). *Lost* and *shutdown* mean: publish nothing,
   the record will run elsewhere or later. *Requested* means: publish the cancelled result and
-  return.
+  return. It is cancelled once: a try after one whose result could not be published is not, and
+  can see that there was one (`tried_before()`).
 """
 
 from __future__ import annotations
@@ -127,6 +128,8 @@ class Running:
         "record",
         "since",
         "task",
+        "told",
+        "tries",
     )
 
     def __init__(
@@ -141,11 +144,14 @@ class Running:
         self.handling = False
         self.finished = False
         self.cancellation: Cancellation | None = None
+        self.told = False  # a handler has been cancelled: the next try is to answer for it
+        self.tries = 0  # how often a handler was begun
 
     def cancel(self, reason: Cancellation) -> None:
         """Cancel it. A request waits for the handler to begin, which alone can answer it."""
         self.cancellation = reason
         if self.task is not None and (self.handling or reason is not Cancellation.REQUESTED):
+            self.told = True
             self.task.cancel(reason)
 
 
@@ -156,6 +162,12 @@ def cancellation() -> Cancellation | None:
     """Say why the handler this is called from was cancelled; None while it was not."""
     running = _running.get()
     return running.cancellation if running else None
+
+
+def tried_before() -> bool:
+    """Say whether the handler this is called from was begun before for the same record, here."""
+    running = _running.get()
+    return running is not None and running.tries > 1
 
 
 class Execution:
@@ -220,9 +232,10 @@ class Execution:
                 self._counters.unknown += 1
                 return
             running.received = received
-        if running.cancellation is Cancellation.REQUESTED and running.task is not None:
-            running.task.cancel(running.cancellation)  # asked for before there was a handler to ask
         running.handling = True
+        running.tries += 1
+        if running.cancellation is Cancellation.REQUESTED and not running.told:
+            running.cancel(running.cancellation)  # asked for before there was a handler to ask
         try:
             await self._handler(received)
         except asyncio.CancelledError as error:

@@ -42,6 +42,7 @@ from .execution import (
     Refused,
     Retry,
     cancellation,
+    tried_before,
 )
 from .membership import ConsumerSettings, Membership
 from .misconfigured import refuse_if_misconfigured
@@ -65,6 +66,7 @@ __all__ = [
     "Seat",
     "Window",
     "cancellation",
+    "tried_before",
 ]
 
 

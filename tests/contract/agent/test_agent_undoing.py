@@ -8,7 +8,8 @@ import pytest
 
 from starlings import Agent, StepContext
 from starlings.agents import compensate
-from starlings.messages import StepOutcome, Timeouts
+from starlings.kafka.parallel import Retry
+from starlings.messages import Compensation, StepDone, StepOutcome, Timeouts, TransientError
 
 pytestmark = pytest.mark.kafka
 
@@ -118,6 +119,38 @@ async def test_an_attempt_at_work_is_stopped_before_it_is_undone(stage, booker):
     assert stopped.outcome is StepOutcome.CANCELLED
     assert undone.outcome is StepOutcome.OK
     assert booker.events == ["booking", "booking stopped", "undoing: cancelled", "undone"]
+
+
+@pytest.mark.parametrize("ends_first", [False, True])
+async def test_a_stopped_attempt_says_what_undoes_it_also_when_kafka_was_away(
+    stage, booker, monkeypatch, ends_first
+):
+    publish, refused = stage.publisher.publish, asyncio.Event()
+
+    async def publish_at_the_second_try(topic, key, message, **more):
+        if isinstance(message, StepDone) and not refused.is_set():
+            refused.set()
+            raise TransientError("away", code="kafka_unavailable")
+        return await publish(topic, key, message, **more)
+
+    monkeypatch.setattr(stage.publisher, "publish", publish_at_the_second_try)
+    instance = await stage.start()
+    execution = instance.runtime.consumer._execution
+    monkeypatch.setattr(execution, "_retry", Retry(first_s=1.0))
+    booker.may_end.clear()
+    await stage.step()
+    await booker.booking.wait()
+    if ends_first:
+        booker.may_end.set()
+        await refused.wait()
+    await stage.stop()
+    done = await stage.said(DONE)
+
+    assert (done.outcome, done.compensation) == (
+        StepOutcome.CANCELLED,
+        Compensation(agent="booker"),
+    )
+    assert booker.events == ["booking", "booked" if ends_first else "booking stopped"]
 
 
 async def test_an_attempt_that_does_not_heed_its_stop_is_not_undone_while_it_runs(
