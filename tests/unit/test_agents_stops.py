@@ -15,8 +15,8 @@ def attempt(step="s1", number=1, generation=0, run="r1"):
     )  # fmt: skip
 
 
-def a_try(step="s1", number=1, run="r1"):
-    return CompensationReady(run_id=run, step_id=step, attempt=1, number=number, agent="a")
+def a_try(step="s1", number=1, run="r1", attempt=1):
+    return CompensationReady(run_id=run, step_id=step, attempt=attempt, number=number, agent="a")
 
 
 @pytest.fixture
@@ -71,6 +71,15 @@ def test_compensations_are_covered_by_their_own_stops_only(stops):
     assert stops.covers(a_try(number=2))
     assert not stops.covers(a_try(number=3))
     assert not stops.covers(a_try(step="s2"))
+
+
+def test_a_stop_of_tries_covers_none_that_undo_another_attempt(stops):
+    stops.add(stop(attempts={"s1": 2}, compensation=True, undoing=1))
+    assert stops.covers(a_try(number=2))
+    assert not stops.covers(a_try(number=1, attempt=2))
+    stops.add(stop(attempts={"s1": 1}, compensation=True, undoing=2))
+    assert stops.covers(a_try(number=1, attempt=2))
+    assert stops.covers(a_try(number=2))
 
 
 def test_a_stop_of_tries_covers_no_attempt(stops):

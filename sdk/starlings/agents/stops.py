@@ -6,7 +6,7 @@ then on. What is told there is forgotten after the topic's retention, and so it 
 - A stop covers attempts of its generation of the run and of earlier ones: a run that was reopened
   since then goes on.
 - A run's stop, and one of forward attempts, covers no compensation: they are the way back. A try to
-  undo is stopped only by a stop that names it.
+  undo is stopped only by a stop that names it; tries to undo another attempt are others.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ class _Told:
 
     whole: int = -1  # up to which generation all of it
     attempts: dict[str, dict[int, int]] = field(default_factory=dict)  # step, generation, up to
-    tries: dict[str, int] = field(default_factory=dict)  # step, up to which try to undo it
+    tries: dict[tuple[str, int | None], int] = field(  # step, attempt, up to which try to undo it
+        default_factory=dict
+    )
 
     def add(self, stop: StopRequested) -> None:
         if stop.compensation:
             for step_id, number in (stop.attempts or {}).items():
-                self.tries[step_id] = max(number, self.tries.get(step_id, 0))
+                undone = step_id, stop.undoing
+                self.tries[undone] = max(number, self.tries.get(undone, 0))
         elif stop.attempts is None:
             self.whole = max(self.whole, stop.generation)
         else:
@@ -40,7 +43,8 @@ class _Told:
 
     def covers(self, work: StepReady | CompensationReady) -> bool:
         if isinstance(work, CompensationReady):
-            return work.number <= self.tries.get(work.step_id, 0)
+            of_all = self.tries.get((work.step_id, None), 0)
+            return work.number <= max(of_all, self.tries.get((work.step_id, work.attempt), 0))
         return work.generation <= self.whole or any(
             work.generation <= generation and work.attempt <= attempt
             for generation, attempt in self.attempts.get(work.step_id, {}).items()

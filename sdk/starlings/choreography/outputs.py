@@ -138,6 +138,7 @@ def _stop_requested(run: Run, decision: Decision) -> StopRequested:
         reason=decision.because,
         attempts={decision.step_id: upto} if decision.step_id else None,
         compensation=undoes,
+        undoing=decision.attempt if undoes else None,
         generation=run.generation,
     )
 

@@ -97,4 +97,7 @@ class StopRequested(Message):
     compensation: bool = Field(
         default=False, description="`attempts` are numbers of tries to undo; else forward attempts"
     )
+    undoing: int | None = Field(
+        default=None, description="which attempt those tries are to undo; None: any of the step"
+    )
     generation: int = Field(default=0, ge=0, description="of the run; later ones may go on")

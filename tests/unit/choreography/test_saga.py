@@ -415,7 +415,7 @@ def test_an_undoing_that_is_never_answered_is_stopped_and_tried_again_where_it_h
     assert saga.timers() == {"undo_run a": 5}
     saga.fire(TimerKind.UNDO_RUN, "a")
     stop = message_of(saga, DecisionKind.STOP)
-    assert (stop.attempts, stop.compensation) == ({"a": 1}, True)
+    assert (stop.attempts, stop.compensation, stop.undoing) == ({"a": 1}, True, 1)
     assert saga.undos() == []
     assert saga.undo_phases() == {"a/1": "backoff"}
     saga.fire(TimerKind.UNDO_RETRY, "a")
