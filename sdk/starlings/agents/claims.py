@@ -217,9 +217,19 @@ class Claims:
 
     # -- for handlers --------------------------------------------------------------------------
 
+    def work_of(self, received: Received) -> str:
+        """Name the work that a record at work asks for, as its claim and its job are named.
+
+        One that was sent back from the dead letters has another name than before.
+        """
+        running = self._running(received)
+        if running is None:
+            return work_of(received.envelope.id)
+        return work_of(id_of(running.record).decode(errors="replace"))
+
     def calls(self, received: Received) -> Calls:
         """Give the memory of calls of a record that is at work."""
-        work = work_of(received.envelope.id)
+        work = self.work_of(received)
         origin = received.origin
 
         def keep() -> None:

@@ -127,6 +127,7 @@ class Waiting:
     work: str
     partition: int
     run_id: str
+    step: tuple[str, int]  # and which attempt of it; `work` is another name where it was sent back
     vigil: Vigil
     deadline: float | None
     due: float = 0.0

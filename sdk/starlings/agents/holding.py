@@ -150,16 +150,17 @@ class Holding:
         works = [self._waiting[work] for work in self._by_run.get(run_id, ())]
         return sum(self._stop_if_told(waiting) for waiting in works)
 
-    async def end(self, work: str, why: str, *, within_s: float) -> bool:
+    async def end(self, run_id: str, step: tuple[str, int], why: str, *, within_s: float) -> bool:
         """End a waiting step, since it is about to be undone; False where that takes too long."""
-        waiting = self._waiting.get(work)
+        works = [self._waiting[work] for work in self._by_run.get(run_id, ())]
+        waiting = next((waiting for waiting in works if waiting.step == step), None)
         if waiting is None:
             return True
         if not waiting.ending:
             self._end_soon(waiting, cancelled(why))
         if waiting.ender is not None:
             await asyncio.wait({waiting.ender}, timeout=within_s)
-        return self._waiting.get(work) is not waiting
+        return not self._is_ours(waiting)
 
     # -- the schedule --------------------------------------------------------------------------
 
@@ -173,7 +174,8 @@ class Holding:
             deadline = now + held.deadline_ms / 1_000 - self._wall()
         looks = self._agent.polling.looks_by(passed_s)
         vigil = Vigil(now - passed_s, looks=looks, said=said)
-        waiting = Waiting(work, partition, held.run_id, vigil, deadline, heard=now)
+        step = held.step_id, held.attempt
+        waiting = Waiting(work, partition, held.run_id, step, vigil, deadline, heard=now)
         self._waiting[work] = waiting
         self._by_run.setdefault(held.run_id, set()).add(work)
         self._plan(waiting, self._most(held, wait_s))

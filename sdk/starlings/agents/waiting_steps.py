@@ -27,7 +27,6 @@ from starlings.messages import (
     attempt_id,
     run_key,
 )
-from starlings.messages.checkpoints import work_of
 from starlings.service import KafkaPorts
 
 from .attempt import attempted, deadline_of, limit_of, now_utc
@@ -79,13 +78,12 @@ class WaitingSteps:
 
     async def end_before_undoing(self, ready: CompensationReady) -> bool:
         """End the attempt that is to be undone, where it waits; False where that takes too long."""
-        work = f"{ready.run_id}/{ready.step_id}/{ready.attempt}"
-        within_s = patience_s(ready)
-        return await self.holding.end(work, "stopped to be undone", within_s=within_s)
+        step, within_s = (ready.step_id, ready.attempt), patience_s(ready)
+        return await self.holding.end(ready.run_id, step, "stopped to be undone", within_s=within_s)
 
     def holds(self, received: Received) -> bool:
         """Say whether what a record asks for has been begun, and waits."""
-        return self.holding.holds(received.origin.partition, work_of(received.envelope.id))
+        return self.holding.holds(received.origin.partition, self._claims.work_of(received))
 
     # -- a beginning ---------------------------------------------------------------------------
 
@@ -95,7 +93,7 @@ class WaitingSteps:
         Raises:
             asyncio.CancelledError: told to stop, and ended; or handed back.
         """
-        work = work_of(received.envelope.id)
+        work = self._claims.work_of(received)
         began = self._wall()
         ctx = step_context(
             ready, deadline=deadline_of(ready.timeouts, now_utc()), on_heartbeat=no_heartbeat

@@ -21,11 +21,14 @@ from starlings.kafka.codec import Received
 from starlings.kafka.follow import Follower
 from starlings.kafka.publisher import Publisher
 from starlings.messages import (
+    REDRIVE_HEADER,
     CompensationReady,
     Message,
+    Origin,
     StepReady,
     StopRequested,
     attempt_id,
+    redrive_mark,
     run_key,
     step_key,
     undo_id,
@@ -89,6 +92,15 @@ class AgentStage:
     async def step(self, run_id: str = "r1", step_id: str = "s1", attempt: int = 1, **more) -> None:
         given = {"run_id": run_id, "step_id": step_id, "attempt": attempt, "task": "do it"}
         await self.work(StepReady(agent=self.agent.name, **given, **more))
+
+    async def send_back(self) -> None:
+        """Publish a step as somebody does who sends it back from the dead letters."""
+        topic = self.site.topics.steps(self.agent.name)
+        ready = StepReady(run_id="r1", step_id="s1", attempt=1, agent=self.agent.name, task="do it")
+        ident = attempt_id("r1", "s1", 1, ready.NAME)
+        value, headers = self.site.codec.write(ready, id=ident, subject="r1")
+        mark = (REDRIVE_HEADER, redrive_mark(Origin(topic, 0, 0), 1))
+        await self.publisher.forward(topic, step_key("r1", "s1"), value, headers=[mark, *headers])
 
     async def undo(self, run_id: str = "r1", step_id: str = "s1", number: int = 1, **more) -> None:
         given = {"run_id": run_id, "step_id": step_id, "attempt": 1, "number": number}

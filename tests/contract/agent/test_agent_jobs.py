@@ -211,6 +211,19 @@ async def test_a_waiting_job_is_ended_before_it_is_undone(open_stage):
     assert (await stage.said("r1/s1/1/step_done")).outcome is StepOutcome.CANCELLED
 
 
+async def test_a_job_whose_step_was_sent_back_from_the_dead_letters_is_looked_after(open_stage):
+    farm = Farm()
+    stage = await open_stage(farm.agent())
+    await stage.start()
+    await stage.send_back()
+    await farm.looked_at()
+    await stage.undo()
+    assert (await stage.said("r1/s1/1/compensation_done/1")).outcome is StepOutcome.OK
+    assert farm.deleted == ["r1/s1/1"]
+    [done] = ends(stage)
+    assert done.outcome is StepOutcome.CANCELLED
+
+
 async def test_a_stop_while_a_job_is_being_created_waits_for_it_and_deletes_it(open_stage):
     farm, entered, go_on = Farm(), asyncio.Event(), asyncio.Event()
     agent = JobAgent[str]("farm", description="Farms")
