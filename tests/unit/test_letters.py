@@ -7,11 +7,13 @@ import itertools
 import pytest
 from aiokafka import ConsumerRecord
 
+from starlings.kafka.dead_letters import written_headers
 from starlings.kafka.letters import Letters, LetterState
 from starlings.kafka.partition import id_of
 from starlings.messages import (
     DeadLetterDiscarded,
     DeadLetterRedriven,
+    ErrorInfo,
     Origin,
     Topics,
     read_origin,
@@ -98,6 +100,22 @@ def test_the_history_tells_each_burial_and_decision_with_its_time():
         (4, "discarded", "made by hand", ""),
     ]
     assert letter.last.origin == Origin(TOPIC, 0, 9)
+
+
+def test_what_was_written_to_the_dead_letters_is_known_by_its_place_there_also_when_repeated():
+    def written(number, offset):
+        ident = f"r1/s1/1/dead_letter/{number}".encode()
+        reason = ErrorInfo(code="late", message="too late")
+        headers = written_headers(reason, topic=TOPIC, key=b"r1/s1")
+        return record(b"{}", [("ce_id", ident), ("ce_subject", b"r1"), *headers], offset=offset)
+
+    said = DeadLetterDiscarded(origin=f"{GRAVES}/0/3", count=0, reason="undone by hand")
+    mark = record(said.model_dump_json().encode(), [("ce_type", said.CE_TYPE.encode())], offset=9)
+    first, second = fold(mark, written(1, 3), written(1, 4), written(2, 5))
+    assert (first.id, first.state, len(first.burials)) == (f"{GRAVES}/0/3", "discarded", 1)
+    assert (second.id, second.state) == (f"{GRAVES}/0/5", "open")
+    assert second.run_id(Topics()) == "r1"
+    assert second.last.key == b"r1/s1"
 
 
 def test_open_letters_are_counted():

@@ -77,11 +77,11 @@ def default_model(topic: str, topics: Topics) -> type[Message] | None:
 def refuse_by_nature(letter: Letter, content: Content, topics: Topics) -> Refused | None:
     """Refuse what must not, or cannot, be sent back at all."""
     topic = letter.origin.topic
+    if _is_undoing(letter):
+        return Refused(letter, "compensation", _undo_again(letter, topics))
     if not _takes_redrives(topic, topics):
         why = f"messages are sent back to requests, events, steps and facts only, not to {topic}"
         return Refused(letter, "foreign_topic", why)
-    if _is_undoing(letter):
-        return Refused(letter, "compensation", advice(letter, topics))
     problem = content.problem
     if problem is not None and problem.code in _GONE:
         why = f"its value lay in the blob store: {problem}. Bring it back first, or discard it"
@@ -161,16 +161,12 @@ def _is_read_by_us(topic: str, topics: Topics) -> bool:
 
 def advice(letter: Letter, topics: Topics) -> str:
     """Say what to do about a dead letter."""
-    if _is_undoing(letter):
-        run_id = letter.run_id(topics) or "RUN"
-        step = letter.last.key.decode(errors="replace").partition("/")[2] or "STEP"
-        return (
-            "a step could not be undone; mend the cause, then "
-            f"`starlings retry {run_id} --compensation {step}`"
-        )
     if letter.state is not LetterState.OPEN:
         return f"nothing: it was {letter.state}"
     name = letter.id.removeprefix(topics.prefix)
+    if _is_undoing(letter):
+        undo = _undo_again(letter, topics)
+        return f"{undo}; when it is undone, `starlings dlq discard {name} --reason …`"
     if not _takes_redrives(letter.origin.topic, topics):
         return f"look at it, then `starlings dlq discard {name} --reason …`"
     discard = f"`starlings dlq discard {name} --reason …`"
@@ -178,6 +174,15 @@ def advice(letter: Letter, topics: Topics) -> str:
     if letter.last.code in _GONE:
         return f"its value is gone from the blob store: bring it back and {redrive}, or {discard}"
     return _advice_by_topic(letter, topics, redrive, discard)
+
+
+def _undo_again(letter: Letter, topics: Topics) -> str:
+    run_id = letter.run_id(topics) or "RUN"
+    step = letter.last.key.decode(errors="replace").partition("/")[2] or "STEP"
+    return (
+        "a step could not be undone; mend the cause, then "
+        f"`starlings retry {run_id} --compensation {step}`"
+    )
 
 
 def _advice_by_topic(letter: Letter, topics: Topics, redrive: str, discard: str) -> str:

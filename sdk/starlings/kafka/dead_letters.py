@@ -48,6 +48,11 @@ def written_headers(reason: ErrorInfo, *, topic: str, key: bytes) -> Headers:
     return _headers(reason, Origin(topic, -1, -1), key)
 
 
+def lay_nowhere(origin: str) -> bool:
+    """Tell from the header about its origin whether a message was put aside by its writer."""
+    return origin.endswith("/-1/-1")
+
+
 def _headers(reason: ErrorInfo, origin: Origin, key: bytes) -> Headers:
     return [
         (CODE, reason.code.encode()),

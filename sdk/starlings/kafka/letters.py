@@ -1,9 +1,10 @@
 """What has become of each dead letter: a fold of the topic `dead-letters`, in any order.
 
 A letter is a message with a history: buried, sent back, perhaps buried again, given up. It is known
-by the place where the message lay first. Each time it is sent back has a number, which the message
-carries along; so burials and marks find together however they are interleaved, and a repeat of
-either changes nothing. Values are not kept: they can be large, and lie on the topic.
+by the place where the message lay first; one that was written to `dead-letters` and lay nowhere
+else, by its place there. Each time it is sent back has a number, which the message carries along;
+so burials and marks find together however they are interleaved, and a repeat of either changes
+nothing. Values are not kept: they can be large, and lie on the topic.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from starlings.messages import (
     read_redrive_mark,
 )
 
-from .dead_letters import CODE, KEY, MESSAGE, ORIGIN, original_headers
+from .dead_letters import CODE, KEY, MESSAGE, ORIGIN, lay_nowhere, original_headers
 
 _MARKS = (DeadLetterRedriven, DeadLetterDiscarded)
 
@@ -131,6 +132,7 @@ class Letters:
 
     def __init__(self) -> None:
         self._letters: dict[Origin, Letter] = {}
+        self._written: dict[str, Origin] = {}  # by the id of a message that lay nowhere before
 
     def __iter__(self) -> Iterator[Letter]:
         """Give the letters in the order in which they were first met."""
@@ -148,7 +150,8 @@ class Letters:
 
     def add(self, record: ConsumerRecord) -> None:
         """Take in a record of `dead-letters`; what is neither letter nor mark is passed over."""
-        origin = read_origin(header(record.headers, ORIGIN) or "")
+        said = header(record.headers, ORIGIN) or ""
+        origin = self._own_place(record) if lay_nowhere(said) else read_origin(said)
         if origin is not None:
             self._bury(origin, record)
             return
@@ -159,6 +162,12 @@ class Letters:
                 self._mark(model.model_validate_json(record.value), record.timestamp)
             except ValidationError:
                 return  # somebody else wrote it: it decides nothing
+
+    def _own_place(self, record: ConsumerRecord) -> Origin:
+        """Give the place on `dead-letters`; a message that was written twice keeps its first."""
+        place = Origin(record.topic, record.partition, record.offset)
+        ident = header(record.headers, "ce_id")
+        return self._written.setdefault(ident, place) if ident else place
 
     def _bury(self, origin: Origin, record: ConsumerRecord) -> None:
         mark = read_redrive_mark(dict(record.headers).get(REDRIVE_HEADER))
