@@ -255,6 +255,8 @@ def _release(folding: Folding) -> None:
             _ask(folding, step)
             continue
         run.move(step, StepEvent.PLACE_FREE)
+        if step.lost:
+            step.unheard.append(step.attempt)
         step.attempt += 1
         step.lost = False
         step.variant = variant_for(run, step)

@@ -120,7 +120,7 @@ def _do_again(folding: Folding, fact: RetryRequested) -> None:
     for step in again:
         run.move(step, StepEvent.REOPENED)
         step.reopened_at, step.level = step.attempt, 0
-        step.error, step.because, step.lost = None, None, False
+        step.error, step.because = None, None
         if step.spec.id == fact.step_id and fact.input is not None:
             step.spec = step.spec.model_copy(update={"input": fact.input})
     run.unsettled = len(again)

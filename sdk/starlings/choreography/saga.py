@@ -48,6 +48,9 @@ def _note(run: Run, step: StepState) -> None:
     if undoable and compensation is not None and step.attempt not in step.undos:
         undo = _add(run, step, step.attempt, compensation)
         undo.output, undo.summary = step.output, step.summary
+    if step.spec.compensate is not None:
+        for attempt in sorted(set(step.unheard) - set(step.undos)):
+            _add(run, step, attempt, step.spec.compensate)
 
 
 def _add(run: Run, step: StepState, attempt: int, spec: Compensation) -> Undo:

@@ -106,6 +106,7 @@ def _save_step(step: StepState) -> dict[str, Any]:
         "reopened_at": step.reopened_at,
         "compensation": _dump(step.compensation),
         "lost": step.lost,
+        "unheard": list(step.unheard),
         "undos": list(step.undos),
         "blockers": step.blockers,
         "cleared": step.cleared,
@@ -124,7 +125,8 @@ def _load_step(step: StepState, saved: dict[str, Any]) -> None:
     step.reopened_at = saved["reopened_at"]
     if saved["compensation"] is not None:
         step.compensation = Compensation.model_validate(saved["compensation"])
-    step.lost, step.undos = saved["lost"], list(saved["undos"])
+    step.lost, step.unheard = saved["lost"], list(saved["unheard"])
+    step.undos = list(saved["undos"])
     step.blockers, step.cleared = saved["blockers"], saved["cleared"]
 
 

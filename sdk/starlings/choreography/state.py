@@ -114,6 +114,7 @@ class StepState:
     reopened_at: int = 0  # attempts made before the run was last reopened
     compensation: Compensation | None = None  # recorded with the result, or in the plan
     lost: bool = False  # given up without a word of its agent: nobody knows what it has done
+    unheard: list[int] = field(default_factory=list)  # earlier attempts that were lost like this
     undos: list[int] = field(default_factory=list)  # attempts that are (to be) undone
     blockers: int = 0  # while compensating: dependents that are not undone yet
     cleared: bool = False  # while compensating: nothing of it is left

@@ -216,6 +216,32 @@ def test_a_step_that_stops_and_says_of_no_effect_has_nothing_to_undo_but_what_th
     assert saga.end.outcome is RunOutcome.FAILED
 
 
+def test_an_attempt_that_was_lost_is_undone_although_another_one_followed():
+    policy = RetryPolicy(attempts=2, initial_s=0)
+    saga = Saga(step("a", compensate=UNDO, timeouts=Timeouts(run_s=1), retry=policy), "b<a")
+    saga.tell(started("a"))
+    saga.fire(TimerKind.RUN, "a")
+    saga.fire(TimerKind.RETRY, "a")
+    saga.tell(ok("a", "second", attempt=2), failed("b"))
+    assert sorted(saga.undos()) == ["a/1/1", "a/2/1"]
+    assert [message_for(saga.run, d).input for d in saga.owed(DecisionKind.UNDO)] == [
+        None,
+        "second",
+    ]
+    saga.tell(undone("a"), undone("a", attempt=2))
+    assert saga.end.outcome is RunOutcome.COMPENSATED
+
+
+def test_an_attempt_that_was_lost_is_undone_when_the_next_one_fails_for_good():
+    policy = RetryPolicy(attempts=2, initial_s=0)
+    saga = Saga(step("a", compensate=UNDO, timeouts=Timeouts(run_s=1), retry=policy))
+    saga.tell(started("a"))
+    saga.fire(TimerKind.RUN, "a")
+    saga.fire(TimerKind.RETRY, "a")
+    saga.tell(failed("a", 2))
+    assert saga.undos() == ["a/1/1"]
+
+
 def test_an_attempt_that_nobody_started_in_time_has_done_nothing():
     saga = Saga(step("a", compensate=UNDO, timeouts=Timeouts(queue_s=1), retry=ONCE))
     saga.fire(TimerKind.QUEUE, "a")
