@@ -13,6 +13,7 @@ import pytest
 from support import relay
 from support.asking import bare_producer, dead_letters, records_in
 from support.awkward import EFFECTS
+from support.pages import unwrapped
 from support.services import Services
 from support.waiting import wait_until, wait_until_sync
 
@@ -80,8 +81,7 @@ async def test_a_ticket_finds_its_way_through_three_processes_and_is_drawn(servi
         (2, "ticket_solved"),
         (3, "customer_notified"),
     ]
-    drawn = await run_command(services, "show", run_id)
-    shown = " ".join(drawn.replace("│", " ").split())  # however wide the terminal is
+    shown = unwrapped(await run_command(services, "show", run_id))
     for word in ("ticket_created", "✓ support", "✓ technical", "✓ notification", "Dear Ada"):
         assert word in shown
     document = json.loads(await run_command(services, "show", run_id, "--json"))

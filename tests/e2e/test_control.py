@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from support import stubborn
 from support.asking import SLOW, facts_of, open_gate, slow
+from support.pages import unwrapped
 from support.waiting import wait_until
 
 from starlings.choreography.snapshot import save
@@ -317,8 +318,7 @@ async def test_the_command_line_speaks_to_runs_and_says_what_came_of_it(system, 
     await when(run, phase_is("ok", "asking"), "it is asked")
     name = run.run_id
 
-    page = starlings(system, "show", name).stdout
-    shown = " ".join(page.replace("│", " ").split())  # however wide the terminal is
+    shown = unwrapped(starlings(system, "show", name).stdout)
     assert "asks: Shall it be? (rejected where nobody answers within " in shown
     assert f"starlings approve|reject {name} ok" in shown
     assert f"starlings signal {name} payment" in shown

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.pages import unwrapped
 
 from starlings.messages import RunOutcome, StepOutcome
 
@@ -61,7 +62,7 @@ async def test_a_full_hotel_cancels_the_flight_and_the_story_tells_why(services,
     assert (undone.agent, undone.step_id, undone.outcome) == ("flights", "flight", StepOutcome.OK)
     assert undone.summary == "Oslo to Lisbon cancelled"
 
-    shown = " ".join(starlings(services, "show", "trip").split())
+    shown = unwrapped(starlings(services, "show", "trip"))
     assert "↩ flight flights undone: step 'hotel' failed: the hotel Grand is full" in shown
     assert "trip" in starlings(services, "runs", "--status", "compensated")
 

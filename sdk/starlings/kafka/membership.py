@@ -40,6 +40,7 @@ from .pool import Pool
 from .readback import Ends, committed, ends_of, read_back, starting_point
 from .recent_ids import Window
 from .seat import Seat
+from .starting import start_client
 from .static_member import keep_seat
 from .strange_log import tell_of_a_strange_log
 from .watchdog import Stalled, Watchdog
@@ -120,7 +121,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
     async def live(self) -> None:
         """Join and work until cancelled; raise what the consumer cannot recover from."""
         async with asyncio.timeout(self._longest_join_s):
-            await self._consumer.start()
+            await start_client(self._consumer)
         loops = [self._poll(), self._tick(), self._watch()]
         tasks = [asyncio.create_task(loop) for loop in loops]
         try:

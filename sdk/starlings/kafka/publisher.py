@@ -34,6 +34,7 @@ from starlings.messages import ConfigError, Headers, Message, StarlingsError, Tr
 from .codec import Codec
 from .connection import Connection
 from .metadata import find_topics
+from .starting import start_client
 
 log = structlog.get_logger(__name__)
 
@@ -221,7 +222,7 @@ class Publisher:
 async def _started(connection: Connection) -> AIOKafkaProducer:
     producer = connection.producer()
     try:
-        await producer.start()
+        await start_client(producer)
     except BaseException:
         await _close(producer, _CLOSE_S)
         raise

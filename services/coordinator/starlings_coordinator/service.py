@@ -24,6 +24,7 @@ from aiokafka.errors import KafkaError
 from starlings.kafka.dead_letters import bury
 from starlings.kafka.misconfigured import refuse_if_misconfigured
 from starlings.kafka.readback import ends_of
+from starlings.kafka.starting import start_client
 from starlings.kafka.static_member import keep_seat
 from starlings.kafka.watchdog import Stalled, Watchdog
 from starlings.messages import ConfigError, ErrorInfo
@@ -143,7 +144,7 @@ class Coordinator:
         group_id = self._topics.coordinator_group
         consumer = self._connection.member(group_id, self._settings.seat)
         try:
-            await asyncio.wait_for(consumer.start(), START_WITHIN_S)
+            await asyncio.wait_for(start_client(consumer), START_WITHIN_S)
             self._consumer = consumer
             consumer.subscribe([self._topics.events], listener=Listener(self, consumer))
             await self._loop(consumer, stop)
