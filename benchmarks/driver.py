@@ -41,7 +41,7 @@ class RunFailedError(RuntimeError):
 def plan_of(steps: Iterable[Step]) -> bytes:
     """Write a `plan_created` once, for any number of runs."""
     fact = PlanCreated(run_id=_PLACEHOLDER, plan=Plan(steps=list(steps)))
-    return fact.model_dump_json().encode()
+    return fact.model_dump_json(exclude_defaults=True).encode()
 
 
 class Driver:
