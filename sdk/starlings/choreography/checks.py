@@ -6,6 +6,7 @@ import heapq
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
+from typing import Any
 
 from starlings.messages.errors import Problem
 from starlings.messages.plan import WAITING_AGENTS, Compensation, Plan, RunOptions, Step
@@ -71,14 +72,10 @@ def _compensation_problems(
 ) -> Iterator[Problem]:
     agent = agents.get(compensation.agent)
     if agent is None:
-        yield Problem(
-            code="unknown_agent",
-            step=step.id,
-            field="compensate.agent",
-            message=f"there is no agent {compensation.agent!r}",
-            remedy=_Names(agents).suggest() if agents else "start an agent first",
-        )
-    elif compensation.tool is None and not agent.compensates:
+        yield _unknown_agent(step, compensation, agents, at="compensate.")
+    elif compensation.tool is not None:
+        yield from _tool_problems(step, compensation, agent, at="compensate.")
+    elif not agent.compensates:
         yield Problem(
             code="no_compensation",
             step=step.id,
@@ -86,14 +83,18 @@ def _compensation_problems(
             message=f"agent {compensation.agent!r} has no compensation of its own",
             remedy="name a tool of it, or give it one with @agent.compensate",
         )
-    elif compensation.tool is not None and compensation.tool not in [t.name for t in agent.tools]:
-        yield Problem(
-            code="unknown_tool",
-            step=step.id,
-            field="compensate.tool",
-            message=f"agent {agent.agent!r} has no tool {compensation.tool!r}",
-            remedy=_Names([t.name for t in agent.tools]).suggest(),
-        )
+
+
+def _unknown_agent(
+    step: Step, work: Step | Compensation, agents: Mapping[str, AgentDefined], *, at: str = ""
+) -> Problem:
+    return Problem(
+        code="unknown_agent",
+        step=step.id,
+        field=f"{at}agent",
+        message=f"there is no agent {work.agent!r}",
+        remedy=_Names(agents).suggest() if agents else "start an agent first",
+    )
 
 
 def _task_problems(step: Step) -> Iterator[Problem]:
@@ -156,13 +157,7 @@ def _agent_problems(
 ) -> Iterator[Problem]:
     agent = agents.get(step.agent)
     if agent is None:
-        yield Problem(
-            code="unknown_agent",
-            step=step.id,
-            field="agent",
-            message=f"there is no agent {step.agent!r}",
-            remedy=_Names(agents).suggest() if agents else "start an agent first",
-        )
+        yield _unknown_agent(step, step, agents)
         return
     if not agent.takes_steps:
         yield Problem(
@@ -182,33 +177,37 @@ def _agent_problems(
             remedy="start one, or define the agent with scales_from_zero",
         )
     if step.tool is not None:
-        yield from _tool_problems(step, agent)
+        yield from _tool_problems(step, step, agent)
 
 
-def _tool_problems(step: Step, agent: AgentDefined) -> Iterator[Problem]:
-    tool = next((t for t in agent.tools if t.name == step.tool), None)
+def _tool_problems(
+    step: Step, work: Step | Compensation, agent: AgentDefined, *, at: str = ""
+) -> Iterator[Problem]:
+    """Look at the tool that a step, or what undoes it (`at` is where), names."""
+    tool = next((t for t in agent.tools if t.name == work.tool), None)
     if tool is None:
         yield Problem(
             code="unknown_tool",
             step=step.id,
-            field="tool",
-            message=f"agent {agent.agent!r} has no tool {step.tool!r}",
+            field=f"{at}tool",
+            message=f"agent {agent.agent!r} has no tool {work.tool!r}",
             remedy=_Names([t.name for t in agent.tools]).suggest(),
         )
         return
-    yield from _argument_problems(step, tool)
+    yield from _argument_problems(step, work.args or {}, tool, at=at)
 
 
-def _argument_problems(step: Step, tool: ToolDefinition) -> Iterator[Problem]:
+def _argument_problems(
+    step: Step, given: Mapping[str, Any], tool: ToolDefinition, *, at: str
+) -> Iterator[Problem]:
     known = tool.parameters.get("properties") or {}
-    given = step.args or {}
     if tool.parameters.get("additionalProperties") is not True:
         for name in given:
             if name not in known:
                 yield Problem(
                     code="unknown_argument",
                     step=step.id,
-                    field=f"args.{name}",
+                    field=f"{at}args.{name}",
                     message=f"tool {tool.name!r} has no argument {name!r}",
                     remedy=_Names(known).suggest(),
                 )
@@ -217,9 +216,9 @@ def _argument_problems(step: Step, tool: ToolDefinition) -> Iterator[Problem]:
             yield Problem(
                 code="missing_argument",
                 step=step.id,
-                field=f"args.{name}",
+                field=f"{at}args.{name}",
                 message=f"tool {tool.name!r} needs the argument {name!r}",
-                remedy=f"give args.{name} a value",
+                remedy=f"give {at}args.{name} a value",
             )
 
 

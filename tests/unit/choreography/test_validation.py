@@ -317,6 +317,7 @@ def test_a_step_waits_for_one_thing_and_does_nothing_else(more, code):
         ({"agent": "nobody"}, "unknown_agent", "use one of"),
         ({"agent": "math"}, "no_compensation", "name a tool of it"),
         ({"agent": "math", "tool": "sub"}, "unknown_tool", "use one of"),
+        ({"agent": "math", "tool": "add", "args": {"a": 1}}, "missing_argument", "give compensate"),
     ],
 )
 def test_what_would_undo_a_step_must_exist(compensate, code, remedy):
@@ -341,7 +342,8 @@ def test_undoing_needs_an_agent_to_start_with():
 
 def test_what_undoes_a_step_is_a_tool_or_the_agents_own_compensation():
     agents = AGENTS | {"bank": AgentDefined(agent="bank", compensates=True)}
-    for compensate in ({"agent": "bank"}, {"agent": "math", "tool": "add"}):
+    add = {"agent": "math", "tool": "add", "args": {"a": 1, "b": 2}}
+    for compensate in ({"agent": "bank"}, add):
         step = {"agent": "math", "task": "x", "compensate": compensate}
         assert parse_plan([step], agents=agents).steps[0].compensate is not None
 
