@@ -64,6 +64,20 @@ async def test_a_step_whose_result_is_in_the_log_is_not_done_again(stage, worker
     assert sorted(worker.did) == ["s2", "s4", "s5", "s6"]
 
 
+async def test_a_stopped_step_that_a_dead_instance_may_have_begun_is_undone(stage, worker):
+    """The dead one may have done it, and nobody else knows: its successor says how to undo it."""
+    await stage.step(step_id="s1")
+    await stage.stop()
+    await stage.start()
+    begun = await stage.said("r1/s1/1/step_done")
+    assert (begun.outcome, begun.error.code) == (StepOutcome.CANCELLED, "cancelled")
+    assert begun.compensation.agent == "worker"
+    await stage.step(step_id="s2")
+    never_begun = await stage.said("r1/s2/1/step_done")
+    assert (never_begun.outcome, never_begun.compensation) == (StepOutcome.CANCELLED, None)
+    assert worker.did == []
+
+
 async def test_another_attempt_of_a_finished_step_is_done(stage, worker):
     await stage.step(step_id="s1")
     await finish(stage, done("s1"), "r1/s1/1/step_done")
