@@ -156,7 +156,7 @@ async def test_a_tool_plan_that_is_started_again_asks_no_model_and_repeats_no_ca
     )
     memory = CallsInMemory()
     model = Model(plan(*calls))
-    with remembering(memory):
+    with remembering(lambda: memory):
         with pytest.raises(KeyboardInterrupt):
             await execute(agent, READY, model=model)
         again = await execute(agent, READY, model=model)
@@ -171,7 +171,7 @@ async def test_a_tool_plan_that_is_started_again_asks_no_model_and_repeats_no_ca
 async def test_kept_answers_for_tools_that_the_agent_has_no_more_are_void():
     done: list[str] = []
     memory = CallsInMemory()
-    with remembering(memory):
+    with remembering(lambda: memory):
         first = await execute(
             booking_agent(done), READY, model=Model(plan(("book", {"what": "x"})))
         )
@@ -190,7 +190,7 @@ async def test_what_a_tool_says_beside_its_output_is_kept_too():
     memory = CallsInMemory()
     done: list[str] = []
     model = Model(plan(("book", {"what": "flight"})))
-    with remembering(memory):
+    with remembering(lambda: memory):
         first = await execute(booking_agent(done), READY, model=model)
         again = await execute(booking_agent(done), READY, model=model)
     assert done == ["book flight"]

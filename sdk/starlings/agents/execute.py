@@ -24,6 +24,7 @@ from starlings.messages import (
 
 from .agent import Agent
 from .attempt import attempted, deadline_of, limit_of, now_utc, summary_of
+from .compensate import unknown_compensation
 from .context import Heartbeat, StepContext, no_heartbeat, step_context
 from .model_port import ModelPort, Spent
 from .toolplan import run_named_tool, run_tool_plan
@@ -31,7 +32,7 @@ from .values import Result
 from .vigil import see_through
 from .waiting import Pause, WaitingAgent
 
-__all__ = ["ModelPort", "execute"]
+__all__ = ["ModelPort", "cancelled", "execute"]
 
 Clock = Callable[[], float]
 
@@ -102,6 +103,29 @@ def step_done(
         variant=ready.variant,
         instance=instance,
         duration_s=max(duration_s, 0.0),
+    )
+
+
+def cancelled(
+    agent: Agent,
+    ready: StepReady,
+    why: str,
+    *,
+    instance: str,
+    begun: bool,
+    code: str = "cancelled",
+) -> StepDone:
+    """Say that an attempt was stopped; one that had begun may have to be undone."""
+    return StepDone(
+        run_id=ready.run_id,
+        step_id=ready.step_id,
+        attempt=ready.attempt,
+        agent=agent.name,
+        outcome=StepOutcome.CANCELLED,
+        error=ErrorInfo(code=code, message=why),
+        compensation=unknown_compensation(agent) if begun else None,
+        variant=ready.variant,
+        instance=instance,
     )
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar, Token
 from typing import Any, Protocol
 
 from pydantic import JsonValue
@@ -63,14 +62,21 @@ class CallsInMemory:
 class Once:
     """Makes each call of an attempt once, by its name; two at a time with one name are one call."""
 
-    def __init__(self, calls: Calls, *, scope: str = "") -> None:
-        self._calls = calls
+    def __init__(self, make: Callable[[], Calls], *, scope: str = "") -> None:
+        self._make = make
+        self._made: Calls | None = None
         self._scope = scope
         self._turns: dict[str, asyncio.Lock] = {}
 
+    @property
+    def _calls(self) -> Calls:
+        if self._made is None:  # most steps never ask
+            self._made = self._make()
+        return self._made
+
     def within(self, scope: str) -> Once:
         """Give a tool's call names of its own."""
-        return Once(self._calls, scope=f"{self._scope}{scope}/")
+        return Once(lambda: self._calls, scope=f"{self._scope}{scope}/")
 
     async def __call__(self, name: str, call: Call) -> JsonValue:
         """Make a call, or give the answer that was kept of it.
@@ -103,22 +109,29 @@ class Once:
             return answer
 
 
-_calls: ContextVar[Calls | None] = ContextVar("starlings_calls", default=None)
+_calls: ContextVar[Callable[[], Calls]] = ContextVar("starlings_calls", default=CallsInMemory)
 
 
-@contextmanager
-def remembering(calls: Calls) -> Generator[None]:
-    """Give the attempts of this block a memory that outlives the process."""
-    before = _calls.set(calls)
-    try:
-        yield
-    finally:
-        _calls.reset(before)
+class remembering:  # noqa: N801 - used as a function; a class costs less, and each step pays it
+    """Give the attempts of this block a memory that outlives the process, made where it is used."""
+
+    __slots__ = ("_calls", "_token")
+
+    def __init__(self, calls: Callable[[], Calls]) -> None:
+        self._calls = calls
+        self._token: Token[Callable[[], Calls]] | None = None
+
+    def __enter__(self) -> None:
+        self._token = _calls.set(self._calls)
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _calls.reset(self._token)
 
 
 def current_once() -> Once:
     """Find the memory of the attempt that begins here; without one it lasts for the attempt."""
-    return Once(_calls.get() or CallsInMemory())
+    return Once(_calls.get())
 
 
 def check_name(name: Any) -> str:

@@ -34,11 +34,9 @@ from starlings.messages import (
     AgentAlive,
     CompensationDone,
     CompensationReady,
-    ErrorInfo,
     InvariantBroken,
     Origin,
     StepDone,
-    StepOutcome,
     StepProgress,
     StepReady,
     StepStarted,
@@ -53,8 +51,7 @@ from starlings.service import KafkaPorts, child_traceparent, log_context
 from .agent import Agent
 from .checkpoints import CheckpointStore
 from .claims import Claims
-from .compensate import unknown_compensation
-from .execute import ModelPort, execute
+from .execute import ModelPort, cancelled, execute
 from .once import remembering
 from .own_claims import ClaimSettings
 from .pace import Pace
@@ -153,7 +150,7 @@ class AgentRuntime:
         trace = child_traceparent(received.envelope.traceparent)
         with (
             log_context(run_id=work.run_id, step_id=work.step_id, traceparent=trace),
-            remembering(self.claims.calls(received)),
+            remembering(lambda: self.claims.calls(received)),
         ):
             if await self._settled.knows(received):
                 return
@@ -186,13 +183,16 @@ class AgentRuntime:
             return self._cancelled(ready, "stopped before it was started", begun=begun)
         if self._undoing.forbids(ready, received.origin):
             why = "it has been compensated already, so it is not done any more"
-            return self._cancelled(ready, why, code="compensated")
+            return self._cancelled(ready, why, begun=False, code="compensated")
         loop = asyncio.get_running_loop()
         long = loop.call_later(STARTED_AFTER_S, self._is_long, ready, received, trace)
         self._working.add(received.origin)
         try:
-            with self._undoing.forward(ready, received.origin):
+            self._undoing.begins(ready, received.origin)
+            try:
                 return await self._do(ready, received, trace)
+            finally:
+                self._undoing.ends(ready)
         except asyncio.CancelledError:
             if cancellation() is not Cancellation.REQUESTED:
                 raise  # handed back, or somebody else's now: no word about it
@@ -213,20 +213,10 @@ class AgentRuntime:
         )
 
     def _cancelled(
-        self, ready: StepReady, why: str, *, code: str = "cancelled", begun: bool = False
+        self, ready: StepReady, why: str, *, begun: bool, code: str = "cancelled"
     ) -> StepDone:
-        """Say that an attempt was stopped; one that had begun may have to be undone."""
-        return StepDone(
-            run_id=ready.run_id,
-            step_id=ready.step_id,
-            attempt=ready.attempt,
-            agent=self.agent.name,
-            outcome=StepOutcome.CANCELLED,
-            error=ErrorInfo(code=code, message=why),
-            compensation=unknown_compensation(self.agent) if begun else None,
-            variant=ready.variant,
-            instance=self._instance,
-        )
+        instance = self._instance
+        return cancelled(self.agent, ready, why, instance=instance, begun=begun, code=code)
 
     def _is_long(self, ready: StepReady, received: Received, trace: str) -> None:
         fact = StepStarted(

@@ -126,7 +126,9 @@ def as_result(returned: Any, what: str) -> Result:
     Raises:
         StepFailed: `output_not_json`, `output_too_large` or `output_invalid`.
     """
-    given = returned if isinstance(returned, Result) else Result(output=returned)
+    if not isinstance(returned, Result):
+        return Result(output=json_value(returned, what))
+    given = returned
     for name, fits, wanted in (
         ("summary", isinstance(given.summary, str | None), "text"),
         ("usage", isinstance(given.usage, Usage | None), "starlings.messages.Usage"),

@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 
 from starlings.kafka.parallel import Cancellation, ParallelConsumer, cancellation
 from starlings.messages import (
@@ -58,16 +57,15 @@ class Undoing:
         self._at_work: dict[Attempt, tuple[Origin, asyncio.Event]] = {}
         self._seen: OrderedDict[Attempt, None] = OrderedDict()
 
-    @contextmanager
-    def forward(self, ready: StepReady, origin: Origin) -> Generator[None]:
-        """Note that an attempt is at work, for as long as the block lasts."""
-        ended = asyncio.Event()
-        self._at_work[_attempt(ready)] = origin, ended
-        try:
-            yield
-        finally:
-            self._at_work.pop(_attempt(ready), None)
-            ended.set()
+    def begins(self, ready: StepReady, origin: Origin) -> None:
+        """Note that an attempt is at work, until `ends` is called."""
+        self._at_work[_attempt(ready)] = origin, asyncio.Event()
+
+    def ends(self, ready: StepReady) -> None:
+        """Note that an attempt is at work no more."""
+        at_work = self._at_work.pop(_attempt(ready), None)
+        if at_work is not None:
+            at_work[1].set()
 
     def forbids(self, ready: StepReady, origin: Origin) -> bool:
         """Say whether an attempt comes after its compensation."""

@@ -21,9 +21,8 @@ from starlings.agents.compensate import (
     patience_s,
     still_running,
     stopped,
-    unknown_compensation,
 )
-from starlings.agents.execute import ModelPort, execute
+from starlings.agents.execute import ModelPort, cancelled, execute
 from starlings.choreography import (
     Change,
     Decision,
@@ -45,8 +44,6 @@ from starlings.messages import (
     PlanCreated,
     RunDone,
     RunOptions,
-    StepDone,
-    StepOutcome,
     StepProgress,
     StepReady,
     StepStarted,
@@ -235,7 +232,8 @@ class LocalRun:
                 pause=_hardly_wait if self._skip_waits else asyncio.sleep,
             )
         except asyncio.CancelledError:
-            done = _cancelled(ready, self._agents[ready.agent])
+            agent, why = self._agents[ready.agent], "stopped while it ran"
+            done = cancelled(agent, ready, why, instance=INSTANCE, begun=True)
         finally:
             long.cancel()
         # before its result is read: whoever reads it must not think that it is still at work
@@ -274,19 +272,6 @@ def _fired(run: Run, timer: Timer) -> TimerFired:
         step_id=timer.key.step_id,
         attempt=timer.key.attempt,
         due_ms=timer.due_ms,
-    )
-
-
-def _cancelled(ready: StepReady, agent: Agent) -> StepDone:
-    return StepDone(
-        run_id=ready.run_id,
-        step_id=ready.step_id,
-        attempt=ready.attempt,
-        agent=ready.agent,
-        outcome=StepOutcome.CANCELLED,
-        error=ErrorInfo(code="cancelled", message="stopped while it ran"),
-        compensation=unknown_compensation(agent),
-        instance=INSTANCE,
     )
 
 
