@@ -50,12 +50,5 @@ class Spent:
 
     def add(self, usage: Usage | None) -> None:
         """Add what a model cost."""
-        if usage is None:
-            return
-        before = self.usage or Usage()
-        self.usage = Usage(
-            model=usage.model or before.model,
-            calls=before.calls + usage.calls,
-            input_tokens=before.input_tokens + usage.input_tokens,
-            output_tokens=before.output_tokens + usage.output_tokens,
-        )
+        if usage is not None:
+            self.usage = (self.usage or Usage()).plus(usage)

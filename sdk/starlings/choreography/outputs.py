@@ -20,7 +20,6 @@ from starlings.messages.facts import (
     StepSummary,
     StopAnnounced,
     UndoSummary,
-    Usage,
 )
 from starlings.messages.ids import attempt_id, undo_id
 from starlings.messages.plan import Approval, Timeouts
@@ -228,7 +227,7 @@ def run_done(run: Run) -> RunDone:
         steps=steps,
         error=run.error,
         problems=run.problems,
-        usage=Usage(**run.usage) if run.usage else None,
+        usage=run.used(),
         duration_s=max(run.ended_ms - run.began_ms, 0) / 1000,
         generation=run.generation,
     )

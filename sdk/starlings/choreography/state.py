@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
+from starlings.messages.base import NANO
 from starlings.messages.errors import ErrorInfo, Problem
 from starlings.messages.facts import RunOutcome, TimerKind, Usage
 from starlings.messages.plan import (
@@ -39,6 +40,8 @@ from .transitions import (
     UndoPhase,
     move,
 )
+
+COST = "cost_nano_usd"
 
 
 class DecisionKind(StrEnum):
@@ -223,7 +226,18 @@ class Run:
         if usage is None:
             return
         for name in ("calls", "input_tokens", "output_tokens"):
-            self.usage[name] = self.usage.get(name, 0) + getattr(usage, name)
+            self.usage[name] = self.usage.get(name, 0) + max(getattr(usage, name), 0)
+        if usage.cost_usd is not None:
+            nano = round(usage.cost_usd * NANO)
+            self.usage[COST] = self.usage.get(COST, 0) + nano
+
+    def used(self) -> Usage | None:
+        """Say what models have been used for so far; None where no step told of any."""
+        if not self.usage:
+            return None
+        counts = {name: count for name, count in self.usage.items() if name != COST}
+        nano = self.usage.get(COST)
+        return Usage(**counts, cost_usd=None if nano is None else nano / NANO)
 
 
 def obligations(run: Run) -> tuple[Iterator[Decision], Iterator[Timer]]:

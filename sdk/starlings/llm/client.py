@@ -27,7 +27,7 @@ from .completion import Call
 from .endpoint import Endpoint, resolve_model
 from .errors import ModelFailed
 from .parsing import UnreadableAnswer, parse_answer
-from .reply import Reply, add_usage
+from .reply import Reply
 from .settings import LlmSettings
 
 REPAIR_ROUNDS = 2
@@ -162,7 +162,7 @@ class ModelClient:
         problems: list[str] = []
         for number in range(1, repair_rounds + 2):
             reply = await self._ask(conversation, wanted, spent)
-            spent = add_usage(spent, reply.usage)
+            spent = spent.plus(reply.usage)
             value, problems = wanted.problems(reply.text)
             if not problems:
                 return Answer(value=value, usage=spent, model=reply.model, rounds=number)
@@ -294,5 +294,5 @@ def _never_valid(problems: list[str], spent: Usage, *, rounds: int) -> ModelFail
 
 def _with_usage(error: StarlingsError, spent: Usage) -> StarlingsError:
     if isinstance(error, ModelFailed):
-        error.usage = add_usage(spent, error.usage) if error.usage else spent
+        error.usage = spent.plus(error.usage)
     return error

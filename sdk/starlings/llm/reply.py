@@ -50,16 +50,6 @@ def read_reply(content: bytes, endpoint: Endpoint) -> Reply:
     return Reply(text=_text(message.get("content")), model=model, usage=usage)
 
 
-def add_usage(one: Usage, other: Usage) -> Usage:
-    """Sum what two calls cost; the model is the one that answered last."""
-    return Usage(
-        model=other.model or one.model,
-        calls=one.calls + other.calls,
-        input_tokens=one.input_tokens + other.input_tokens,
-        output_tokens=one.output_tokens + other.output_tokens,
-    )
-
-
 def _json_object(content: bytes) -> dict[str, Any]:
     try:
         body = json.loads(content)

@@ -17,7 +17,14 @@ AgentName = Annotated[str, StringConstraints(pattern=AGENT_PATTERN)]
 VariantName = Annotated[str, StringConstraints(pattern=AGENT_PATTERN)]
 SignalName = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 
+NANO = 10**9  # parts of a dollar in which costs are counted, so that no sum depends on its order
+
 _TYPE = re.compile(r"^starlings\.([a-z_]+)\.v(\d+)$")
+
+
+def is_none(value: object) -> bool:
+    """Say whether an optional field is to be left out of the JSON."""
+    return value is None
 
 
 class Model(BaseModel):

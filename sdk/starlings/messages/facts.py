@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from pydantic import AwareDatetime, Field, JsonValue
 
-from .base import AgentName, Message, Model, RunId, StepId, VariantName
+from .base import NANO, AgentName, Message, Model, RunId, StepId, VariantName, is_none
 from .errors import ErrorInfo, Problem
 from .plan import (
     Approval,
@@ -52,12 +52,32 @@ class RunRequested(Message):
 
 
 class Usage(Model):
-    """What a step cost at the model's provider."""
+    """What was used at a model's provider, in one call, a step or a run."""
 
-    model: str | None = None
+    model: str | None = Field(default=None, description="the one that answered last")
     calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cost_usd: float | None = Field(
+        default=None,
+        ge=0,
+        le=1e9,
+        exclude_if=is_none,
+        description="in US dollars, to a billionth; left out where the price is not known",
+    )
+
+    def plus(self, other: Usage | None) -> Usage:
+        """Sum both; a cost that is not known counts as nothing."""
+        if other is None:
+            return self
+        costs = [cost for cost in (self.cost_usd, other.cost_usd) if cost is not None]
+        return Usage(
+            model=other.model or self.model,
+            calls=self.calls + other.calls,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cost_usd=sum(round(cost * NANO) for cost in costs) / NANO if costs else None,
+        )
 
 
 class PlanCreated(Message):

@@ -113,6 +113,27 @@ def test_usage_of_planner_and_steps_is_added_up():
     assert story.end.usage == Usage(calls=3, input_tokens=110, output_tokens=12)
 
 
+def test_costs_are_summed_exactly_and_left_out_where_no_price_is_known():
+    story = Story("a", "b", "c", "d")
+    story.tell(ok("a", usage=Usage(calls=1)))
+    assert b"cost_usd" not in story.run.used().__pydantic_serializer__.to_json(story.run.used())
+    story.tell(*(ok(name, usage=Usage(cost_usd=0.1)) for name in "bcd"))
+    assert story.end.usage.cost_usd == 0.3
+
+
+def test_usage_below_nothing_counts_as_nothing():
+    story = Story("a")
+    story.tell(ok("a", usage=Usage(input_tokens=-1_000, output_tokens=-1)))
+    assert story.end.usage == Usage(calls=1, input_tokens=10, output_tokens=5)
+
+
+def test_usages_are_summed_with_the_model_that_answered_last():
+    both = Usage(model="a", calls=1, cost_usd=0.1).plus(Usage(model="b", cost_usd=0.2))
+    assert both == Usage(model="b", calls=1, cost_usd=0.3)
+    assert Usage(model="a", cost_usd=1).plus(Usage()) == Usage(model="a", cost_usd=1)
+    assert both.plus(None) is both
+
+
 def test_the_run_ends_when_its_end_is_in_the_log_and_history_wins():
     story = Story("a", "b")
     end = story.end if story.run.outcome else None
