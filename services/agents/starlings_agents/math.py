@@ -1,4 +1,7 @@
-"""The agent `math`: exact arithmetic by tools; nothing is ever evaluated as code."""
+"""The agent `math`: exact arithmetic by tools; nothing is ever evaluated as code.
+
+Arithmetic stands here; whole numbers and fractions, statistics, and time have modules of their own.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,21 @@ from pydantic import Field
 
 from starlings import Agent
 
-from .numbers import MAX_DIGITS, Number, Whole, digits, give, nearest, refuse, too_large
+from . import math_integers, math_statistics, math_time
+from .math_statistics import average, give_root
+from .numbers import MAX_DIGITS, Number, Numbers, Whole, add_up, digits, give, refuse, too_large
 
 agent = Agent(
     "math",
     description=(
-        "Arithmetic with exact whole numbers: sums, products, powers, roots, factorials, "
-        "remainders, divisors, averages, rounding"
+        "Arithmetic with exact whole numbers and fractions: sums, products, powers, roots, "
+        "factorials, remainders, divisors, primes, combinations, bases, averages, statistics, "
+        "percentages, rounding, units of time, durations, dates"
     ),
 )
 
 _HUGE = 10**15
 _EXACT_DOUBLES = 2**53
-_ROOT_BITS = 70
-
-Numbers = Annotated[list[Number], Field(min_length=1, max_length=10_000)]
 
 
 @agent.tool(idempotent=True)
@@ -93,10 +96,27 @@ def sqrt(a: Number) -> int | float:
     """Takes the square root."""
     if a < 0:
         raise refuse("a negative number has no real square root")
-    square = a.numerator * a.denominator
-    bits = max(0, _ROOT_BITS - square.bit_length() // 2)  # enough for a double, and then some
-    root = Fraction(math.isqrt(square << 2 * bits), a.denominator << bits)
-    return give(root) if root * root == a else nearest(root)
+    return give_root(a)
+
+
+@agent.tool(idempotent=True)
+def logarithm(a: Number, base: Number | None = None) -> int | float:
+    """Takes the logarithm of a number; without a base, the natural one."""
+    if a <= 0 or (base is not None and (base <= 0 or base == 1)):
+        raise refuse("a logarithm takes a number above 0, and a base above 0 that is not 1")
+    natural = _natural_logarithm(a)
+    if base is None:
+        return natural
+    result = natural / _natural_logarithm(base)
+    whole = round(result)
+    exact = abs(whole) * digits(base) <= MAX_DIGITS and base**whole == a
+    return whole if exact else result
+
+
+def _natural_logarithm(a: Fraction) -> float:
+    if abs(a - 1) < Fraction(1, 10):  # where the difference of two logarithms would be all error
+        return math.log1p(a - 1)
+    return math.log(a.numerator) - math.log(a.denominator)
 
 
 @agent.tool(idempotent=True)
@@ -137,7 +157,7 @@ def ceiling(a: Number) -> int:
 @agent.tool(name="sum", idempotent=True)
 def total(numbers: Numbers) -> int | float:
     """Adds up a list of numbers."""
-    return give(sum(numbers, Fraction(0)))
+    return give(add_up(numbers))
 
 
 @agent.tool(idempotent=True)
@@ -154,7 +174,7 @@ def product(numbers: Numbers) -> int | float:
 @agent.tool(idempotent=True)
 def mean(numbers: Numbers) -> int | float:
     """Takes the average of a list of numbers."""
-    return give(sum(numbers, Fraction(0)) / len(numbers))
+    return give(average(numbers))
 
 
 @agent.tool(idempotent=True)
@@ -187,3 +207,7 @@ def gcd(a: Whole, b: Whole) -> int:
 def lcm(a: Whole, b: Whole) -> int | float:
     """Takes the least common multiple of two whole numbers."""
     return give(Fraction(math.lcm(a, b)))
+
+
+for _function in (*math_integers.TOOLS, *math_statistics.TOOLS, *math_time.TOOLS):
+    agent.tool(idempotent=True)(_function)

@@ -3,6 +3,7 @@
 Rules:
 - Everything is computed with exact fractions; a decimal such as 0.1 means one tenth, not the binary
   number nearest to it.
+- A fraction may be written as text, "2/3".
 - Whole results are integers and exact, up to `MAX_DIGITS` digits. Others become the nearest binary
   double, since JSON has nothing better that everybody reads alike.
 - What would be larger is refused before it is computed.
@@ -11,16 +12,18 @@ Rules:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from decimal import Decimal, DecimalException
 from fractions import Fraction
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from starlings import StepFailed
 
 MAX_DIGITS = 4_000  # parsers of JSON in Python read integers of up to 4,300
 _CEILING = 10**MAX_DIGITS
+_LIST_DIGITS = 200_000  # of all numbers of a list together
 
 
 def refuse(message: str, code: str = "arguments_invalid") -> StepFailed:
@@ -49,10 +52,21 @@ def read_number(value: Any) -> Fraction:
         raise ValueError("it has to be a number")  # noqa: TRY004 - pydantic wants a ValueError
     if isinstance(value, str) and len(value) > 2 * MAX_DIGITS:
         raise ValueError(f"it has more than {MAX_DIGITS:,} digits")
+    text = str(value).strip()
+    above, slash, below = text.partition("/")
+    if not slash:
+        return _read_decimal(text)
+    denominator = _read_decimal(below.strip())
+    if denominator == 0:
+        raise ValueError("it is a fraction with the denominator 0")
+    return _read_decimal(above.strip()) / denominator
+
+
+def _read_decimal(text: str) -> Fraction:
     try:
-        decimal = Decimal(str(value).strip())
+        decimal = Decimal(text)
     except DecimalException:
-        raise ValueError("it has to be a number, written like 12, -3.5 or 1e6") from None
+        raise ValueError("it has to be a number, written like 12, -3.5, 1e6 or 2/3") from None
     if not decimal.is_finite():
         raise ValueError("it has to be a finite number")
     if decimal and max(abs(decimal.adjusted()), len(decimal.as_tuple().digits)) > MAX_DIGITS:
@@ -74,6 +88,29 @@ def read_whole(value: Any) -> int:
 
 Number = Annotated[Fraction, BeforeValidator(read_number), WithJsonSchema({"type": "number"})]
 Whole = Annotated[int, BeforeValidator(read_whole), WithJsonSchema({"type": "integer"})]
+
+
+def _bounded(numbers: list[Fraction]) -> list[Fraction]:
+    if sum(digits(number) + 1 for number in numbers if number) > _LIST_DIGITS:
+        raise ValueError(f"the numbers have more than {_LIST_DIGITS:,} digits together")
+    return numbers
+
+
+Numbers = Annotated[list[Number], Field(min_length=1, max_length=10_000), AfterValidator(_bounded)]
+
+
+def add_up(numbers: Iterable[Fraction]) -> Fraction:
+    """Add up exactly, as long as the denominators bear it.
+
+    Raises:
+        StepFailed: `result_too_large`: fractions such as 1/3 and 1/7 add up to ever longer ones.
+    """
+    result = Fraction(0)
+    for number in numbers:
+        result += number
+        if result and digits(result) > 3 * MAX_DIGITS:
+            raise too_large(digits(result))
+    return result
 
 
 def digits(number: Fraction) -> float:

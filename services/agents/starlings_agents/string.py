@@ -1,4 +1,4 @@
-"""The agent `string`: counting and changing text."""
+"""The agent `string`: counting and changing text; what goes beyond stands in `text_tools`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from typing import Annotated
 
 from pydantic import Field
 
-from starlings import Agent, StepFailed
+from starlings import Agent
+
+from .text_tools import TOOLS, check_length
 
 agent = Agent(
     "string",
     description=(
         "Work on text: count words, letters and characters, reverse, change case, replace, trim, "
-        "join, split, repeat, search"
+        "join, split, repeat, search, cut, pad, wrap, sort lines, find patterns, e-mails, links "
+        "and numbers, compare, encode, hash, read JSON"
     ),
 )
 
-MAX_CHARACTERS = 10_000_000
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")  # an apostrophe ends no word
 _VOWELS = frozenset("aeiou")
 _JOINER = "\u200d"  # joins emoji into one picture
@@ -113,7 +115,7 @@ def capitalize(text: str) -> str:
 @agent.tool(idempotent=True)
 def replace(text: str, old: Annotated[str, Field(min_length=1)], new: str) -> str:
     """Replaces each occurrence of old in a text by new."""
-    _check_length(len(text) + text.count(old) * (len(new) - len(old)))
+    check_length(len(text) + text.count(old) * (len(new) - len(old)))
     return text.replace(old, new)
 
 
@@ -126,14 +128,14 @@ def trim(text: str) -> str:
 @agent.tool(idempotent=True)
 def concatenate(left: str, right: str) -> str:
     """Puts two texts together, with nothing in between."""
-    _check_length(len(left) + len(right))
+    check_length(len(left) + len(right))
     return left + right
 
 
 @agent.tool(idempotent=True)
 def join(texts: list[str], separator: str = " ") -> str:
     """Joins texts into one, with a separator in between."""
-    _check_length(sum(map(len, texts)) + len(separator) * max(len(texts) - 1, 0))
+    check_length(sum(map(len, texts)) + len(separator) * max(len(texts) - 1, 0))
     return separator.join(texts)
 
 
@@ -146,7 +148,7 @@ def split(text: str, separator: str = "") -> list[str]:
 @agent.tool(idempotent=True)
 def repeat(text: str, count: Annotated[int, Field(ge=0)]) -> str:
     """Repeats a text so many times, with nothing in between."""
-    _check_length(len(text) * count)
+    check_length(len(text) * count)
     return text * count if text else ""
 
 
@@ -157,9 +159,5 @@ def is_palindrome(text: str) -> bool:
     return characters == characters[::-1]
 
 
-def _check_length(characters: int) -> None:
-    if characters > MAX_CHARACTERS:
-        raise StepFailed(
-            f"the text would have {characters:,} characters, and the limit is {MAX_CHARACTERS:,}",
-            code="result_too_large",
-        )
+for _function in TOOLS:
+    agent.tool(idempotent=True)(_function)
