@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +17,7 @@ import structlog
 
 from starlings.kafka.execution import Cancellation, Running
 from starlings.kafka.partition import id_of
-from starlings.messages import AttemptCheckpoint, Claim, work_of
+from starlings.messages import AttemptCheckpoint, Claim, ConfigError, StarlingsError, work_of
 
 from .checkpoints import CheckpointStore
 
@@ -28,6 +27,8 @@ CLAIM_AFTER_S = 1.0
 LEASE_S = 5.0
 RENEWALS = 3  # in a lease
 RELEASE_WITHIN_S = 2.0
+AGAIN_AFTER_S = 1.0  # after claims could not be written
+REFUSED_MOST_S = 10.0  # where Kafka refuses them again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ class OwnClaims:
         self._by_running: dict[Running, OwnClaim] = {}
         self._by_work: dict[tuple[int, str], OwnClaim] = {}
         self._saying: set[asyncio.Task[None]] = set()
+        self._failures = 0  # in a row
+        self._resting_until = float("-inf")
 
     def of(self, running: Running) -> OwnClaim | None:
         """Find the claim on a record."""
@@ -103,6 +106,8 @@ class OwnClaims:
         """List the claims to be made or renewed now; records come in the order of their start."""
         self._purge()
         now, due = self._clock(), []
+        if now < self._resting_until:
+            return []
         for running in at_work:
             claim = self._by_running.get(running)
             if running.finished or (claim is not None and claim.over):
@@ -178,10 +183,12 @@ class OwnClaims:
         claim = self._by_running.get(running)
         if claim is None:
             return
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(RELEASE_WITHIN_S):
                 if await self.end(running) and claim.renewal:
                     await self._store.put(claim.partition, self._checkpoint(claim, None))
+        except (StarlingsError, TimeoutError) as error:
+            log.warning("a claim ends with its lease only", work=claim.work, error=repr(error))
 
     async def keep_job(self, running: Running, job: dict[str, Any]) -> None:
         """Write the state of a job in place of the claim."""
@@ -233,5 +240,20 @@ class OwnClaims:
 
     def _has_said(self, saying: asyncio.Task[None]) -> None:
         self._saying.discard(saying)
-        if not saying.cancelled() and (error := saying.exception()) is not None:
-            log.warning("claims not written, they will be with the next renewal", error=str(error))
+        if saying.cancelled():
+            return
+        if (error := saying.exception()) is not None:
+            self._rest(error)
+        elif self._failures:
+            self._failures, self._resting_until = 0, float("-inf")
+            log.info("claims are written again")
+
+    def _rest(self, error: BaseException) -> None:
+        """Try no more for a while: each record that Kafka refuses costs the process its producer."""
+        most_s = REFUSED_MOST_S if isinstance(error, ConfigError) else AGAIN_AFTER_S
+        pause_s = min(AGAIN_AFTER_S * 2.0 ** min(self._failures, 16), most_s)
+        self._resting_until = self._clock() + min(pause_s, self._settings.lease_s)
+        self._failures += 1
+        if self._failures == 1:
+            said = str(error) if isinstance(error, StarlingsError) else repr(error)
+            log.error("claims not written, they will be when that works again", error=said)

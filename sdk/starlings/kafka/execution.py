@@ -8,6 +8,7 @@ Rules:
   else (a model). That of Kafka and of the blob store gets as many tries as it lasts: a healthy
   record must not be buried because a broker is away. All else gets a few tries, with the waits that
   it asks for, then the record goes to the dead letters. `Refused` says that no try will help.
+- A record of which something is kept is begun when its custody has it, however long that takes.
 - Burying is insisted on: a record that can be neither handled nor buried is not lost by being
   committed.
 - A cancelled handler can see why (`cancellation()`). *Lost* and *shutdown* mean: publish nothing,
@@ -193,6 +194,7 @@ class Execution:
         self._counters = counters
         self._default = default
         self._group_id = group_id
+        self._trouble = ""  # that keeps records from being taken over, and has been told
         self.custody: Custody | None = None
 
     async def run(self, running: Running) -> None:
@@ -200,7 +202,7 @@ class Execution:
         _running.set(running)
         try:
             if running.kept and self.custody is not None:
-                await self.custody.begin(running)
+                await self._take_over(self.custody, running)
             await self._until_done(running)
         except (asyncio.CancelledError, HandedBack) as reason:
             if running.kept and self.custody is not None:
@@ -212,6 +214,36 @@ class Execution:
         running.finished = True  # whatever becomes of what is kept of it
         if running.kept and self.custody is not None:
             await self.custody.ended(running)
+
+    async def _take_over(self, custody: Custody, running: Running) -> None:
+        """Take a record over, for as long as that takes: without a claim it could run twice."""
+        failures = 0
+        while True:
+            try:
+                await custody.begin(running)
+            except Exception as error:
+                failures += 1
+                self._tell_trouble(running.record, error)
+            else:
+                break
+            await asyncio.sleep(self._retry.pause_s(failures))
+        if failures and self._trouble:
+            self._trouble = ""
+            log.info("records are taken over again", topic=running.record.topic)
+
+    def _tell_trouble(self, record: Record, error: Exception) -> None:
+        """Say what keeps records from being taken over: once, not for each record and try."""
+        trouble = str(error) if isinstance(error, StarlingsError) else repr(error)
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        known = isinstance(error, StarlingsError | KafkaError | TimeoutError)
+        log.error(
+            "no record can be taken over, it is tried again until that works",
+            topic=record.topic,
+            error=trouble,
+            exc_info=None if known else error,
+        )
 
     async def _until_done(self, running: Running) -> None:
         try:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import structlog
 from aiokafka import TopicPartition
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from support.waiting import wait_until
 
 from starlings.agents.checkpoints import CheckpointStore
@@ -315,6 +317,51 @@ async def test_work_of_which_a_newer_version_wrote_is_left_alone_and_holds_up_no
     await stage.put(2)
     await member.ended_count(2)
     assert member.started == [1, 2]
+
+
+async def take_values_up_to(stage: Stage, size_bytes: int) -> None:
+    """Have Kafka refuse larger checkpoints from now on."""
+    resource = ConfigResource(
+        ConfigResourceType.TOPIC,
+        stage.checkpoints,
+        configs={"cleanup.policy": "compact", "max.message.bytes": str(size_bytes)},
+    )
+    admin = stage.bench.connection.admin()
+    try:
+        await admin.start()
+        for response in await admin.alter_configs([resource]):
+            assert all(error[0] == 0 for error in response.resources), response
+    finally:
+        await admin.close()
+
+
+async def test_work_whose_claim_kafka_refuses_waits_says_so_once_and_goes_on_when_mended(
+    open_stage,
+):
+    stage = await open_stage()
+    await stage.put(0, 1)
+    for number in (0, 1):
+        claim = Claim(instance="pod-0", lease_s=LONG_S)
+        await stage.store().put(
+            0, AttemptCheckpoint(work=work(number), offset=number, claim=claim)
+        )
+    await take_values_up_to(stage, 20)
+    stage.gate.set()
+    with structlog.testing.capture_logs() as lines:
+        member = await stage.member("pod-0")
+        publisher = stage.ports.publisher
+        await wait_until(lambda: publisher.failed >= 6, timeout_s=30, message="it tries on")
+        assert member.started == []
+        told = [line for line in lines if "taken over" in line["event"]]
+        assert [(line["log_level"], stage.checkpoints in line["error"]) for line in told] == [
+            ("error", True)
+        ]
+        assert sum("claims not written" in line["event"] for line in lines) <= 1
+        await take_values_up_to(stage, 1_000_000)
+        await member.ended_count(2)
+    assert any(line["event"] == "records are taken over again" for line in lines)
+    assert member.consumer.counters.handed_back == 0
+    await stage.bench.wait_done(Done(2))
 
 
 async def test_short_work_writes_nothing(open_stage):
