@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -209,6 +210,30 @@ async def test_an_event_that_met_a_providers_limit_waits_with_the_agent_and_cost
     [handled] = await stage.handled(1)
     assert (handled.error, handled.attempts) == (None, 1)
     assert began[1] - began[0] >= 0.9
+
+
+async def test_what_kafka_does_not_take_is_kept_and_the_event_not_reacted_to_again(
+    stage, monkeypatch
+):
+    calls: list[EventContext] = []
+    publisher, refused = stage.ports.publisher, []
+    unheard = [stage.site.topics.facts("answered"), stage.site.topics.events]
+
+    async def refuse_at_first(send, topic, *given, **more):
+        if topic in unheard and refused.count(topic) < 2:
+            refused.append(topic)
+            raise TransientError("away", code="kafka_unavailable")
+        return await send(topic, *given, **more)
+
+    for name in ("forward", "publish"):
+        monkeypatch.setattr(publisher, name, partial(refuse_at_first, getattr(publisher, name)))
+    await stage.start(echo(calls))
+    await stage.emit(Opened(text="x"), ident="t1", run="run-1")
+    [handled] = await stage.handled(1)
+
+    assert (handled.error, handled.event_id) == (None, "t1")
+    assert refused == [topic for topic in unheard for _ in range(2)]
+    assert len(calls) == 1
 
 
 async def test_a_bare_producer_needs_no_headers(stage):

@@ -40,6 +40,7 @@ from .held import Held, Voice, Waiting, cancelled, out_of_time
 from .model_port import Spent
 from .status import Phase
 from .stops import Stops
+from .telling import tell_end
 from .vigil import Vigil, end_surely
 from .waiting import Look, WaitingAgent, outcome_of, progress_of
 
@@ -48,8 +49,6 @@ log = structlog.get_logger(__name__)
 ENDS_AT_ONCE = 32
 LOOK_AGAIN_S = 30.0  # after an error of our own
 SAID_BEFORE = repr({"phase": str(Phase.RUNNING)})  # by whoever looked after it before
-_UNSENDABLE = frozenset({"message_too_large", "unencodable"})
-PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Holding:
@@ -327,25 +326,10 @@ class Holding:
                 trouble = await end_surely(self._agent, end.handle, ctx)
             if not self._is_ours(waiting):
                 return
-            await self._say(self._done(held, end, trouble), held)
+            done = self._done(held, end, trouble)
+            await tell_end(lambda said: self._voice.done(said, held), done)
             await self._store.drop(waiting.partition, waiting.work)
             self._forget(waiting)
-
-    async def _say(self, done: StepDone, held: Held | None) -> None:
-        """Publish an end for as long as it takes; one that cannot be sent becomes an error."""
-        failures = 0
-        while True:
-            try:
-                return await self._voice.done(done, held)
-            except StarlingsError as error:
-                if error.code in _UNSENDABLE and done.error is None:
-                    nothing = {"output": None, "summary": None, "compensation": None}
-                    failed = {"outcome": StepOutcome.ERROR, "error": error_info(error)}
-                    done = done.model_copy(update=nothing | failed)
-                    continue
-                log.warning("end of a step not published, trying again", error=str(error))
-            await asyncio.sleep(PAUSES_S[min(failures, len(PAUSES_S) - 1)])
-            failures += 1
 
     async def _give_up(self, partition: int, work: str, error: ErrorInfo) -> None:
         """Tell the end of a waiting step of which nothing can be read but its name."""
@@ -360,7 +344,7 @@ class Holding:
             error=error.model_copy(update={"retryable": True}),
             instance=self._instance,
         )
-        await self._say(done, None)
+        await tell_end(lambda said: self._voice.done(said, None), done)
         await self._store.drop(partition, work)
 
     def _done(self, held: Held, end: Look, trouble: ErrorInfo | None) -> StepDone:

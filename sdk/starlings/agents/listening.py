@@ -2,11 +2,11 @@
 
 What an event's life at an agent is made of, in this order: it is taken from `facts.<type>`, reacted
 to, the events that follow from it are published and acknowledged, then the record of the reaction
-on `events`, and only then does its offset count as done. A crash in between repeats the reaction,
-with the same idempotency key, and emits the same events under the same ids; whoever listens to
-those drops the repeats. An event that cannot be reacted to goes to the dead letters with the
-reason, which the record tells too. One that met a provider's limit is handed back, and reacted to
-again when the agent has cooled down (`pace`).
+on `events`, and only then does its offset count as done. What Kafka does not take is kept, and
+published when it does. A crash in between repeats the reaction, with the same idempotency key, and
+emits the same events under the same ids; whoever listens to those drops the repeats. An event that
+cannot be reacted to goes to the dead letters with the reason, which the record tells too. One that
+met a provider's limit is handed back, and reacted to again when the agent has cooled down (`pace`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from starlings.kafka.codec import Received
 from starlings.kafka.dead_letters import bury
 from starlings.kafka.domain_events import DomainEventCodec
 from starlings.kafka.parallel import ConsumerSettings, ParallelConsumer, Refused
+from starlings.kafka.until_taken import until_taken
 from starlings.messages import (
     HOP_LIMIT,
     AgentAlive,
@@ -152,15 +153,18 @@ class EventRuntime:
 
     async def _emit(self, events: Sequence[DomainEvent], trace: str) -> None:
         for event in events:  # one after the other: their order is part of what was said
-            value, headers = await self._codec.encode(
-                event, traceparent=trace, summary=summary_of(event)
+            value, headers = await until_taken(
+                partial(self._codec.encode, event, traceparent=trace, summary=summary_of(event)),
+                what=f"event {event.id}",
             )
             topic = self._ports.topics.facts(event.type)
             key = run_key(event.correlation_id)
-            await self._ports.publisher.forward(topic, key, value, headers=headers)
+            send = partial(self._ports.publisher.forward, topic, key, value, headers=headers)
+            await until_taken(send, what=f"event {event.id}")
 
     async def _record(self, handled: EventHandled, trace: str) -> None:
-        await self._ports.publisher.publish(
+        publish = partial(
+            self._ports.publisher.publish,
             self._ports.topics.events,
             run_key(handled.run_id),
             handled,
@@ -169,6 +173,7 @@ class EventRuntime:
             traceparent=trace,
             causation_id=handled.event_id,
         )
+        await until_taken(publish, what=f"what came of event {handled.event_id}")
 
     async def _bury(self, group_id: str, record: ConsumerRecord, error: Exception) -> None:
         await bury(

@@ -194,9 +194,9 @@ class OwnClaims:
         """Write the state of a job in place of the claim."""
         claim = self.of(running) or self._add(running)
         async with claim.turn:
-            claim.over = True
             checkpoint = AttemptCheckpoint(work=claim.work, offset=claim.offset, job=job)
             await self._store.put(claim.partition, checkpoint)
+            claim.over = True
 
     async def close(self) -> None:
         """Stop writing."""
@@ -249,7 +249,7 @@ class OwnClaims:
             log.info("claims are written again")
 
     def _rest(self, error: BaseException) -> None:
-        """Try no more for a while: each record that Kafka refuses costs the process its producer."""
+        """Try no more for a while: each refusal costs the process its producer."""
         most_s = REFUSED_MOST_S if isinstance(error, ConfigError) else AGAIN_AFTER_S
         pause_s = min(AGAIN_AFTER_S * 2.0 ** min(self._failures, 16), most_s)
         self._resting_until = self._clock() + min(pause_s, self._settings.lease_s)

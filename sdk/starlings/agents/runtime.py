@@ -3,7 +3,8 @@
 What a step's life here is made of, in this order: the work is taken from `steps.<agent>`, refused
 if the run has been stopped, done, its result published on `events` and acknowledged, and only then
 does its offset count as done. A crash in between repeats the step under the same ids, and a repeat
-of its result is dropped by whoever reads it. Compensations come by the same topic and live the same
+of its result is dropped by whoever reads it. A result that Kafka does not take is kept, and
+published when it does (`telling`). Compensations come by the same topic and live the same
 life; `undoing` tells what holds between them and the steps. Of a job or sensor only the beginning
 is work for the consumer; `holding` tells how it goes on. `step_started` is said only of steps that
 take `STARTED_AFTER_S` or more, so that short steps cost one fact.
@@ -34,13 +35,16 @@ from starlings.messages import (
     AgentAlive,
     CompensationDone,
     CompensationReady,
+    ConfigError,
     InvariantBroken,
     Origin,
+    StarlingsError,
     StepDone,
     StepProgress,
     StepReady,
     StepStarted,
     StopRequested,
+    TransientError,
     attempt_id,
     error_info,
     run_key,
@@ -58,6 +62,7 @@ from .pace import Pace
 from .presence import BEAT_EVERY_S, registered
 from .settled import Settled
 from .stops import Stops
+from .telling import tell_end
 from .undoing import Undoing
 from .waiting import WaitingAgent
 from .waiting_steps import WaitingSteps
@@ -164,7 +169,10 @@ class AgentRuntime:
             error = await self.pace.judge(f"{work.run_id}/{work.step_id}", done.error)
             if error is not done.error:
                 done = done.model_copy(update={"error": error})
-            await self._say(done, received, trace)
+            try:
+                await self._say(done, received, trace)
+            except StarlingsError:  # it is kept: what has been done is not done again
+                await tell_end(lambda end: self._say(end, received, trace), done)
 
     async def _undo(self, ready: CompensationReady, received: Received) -> CompensationDone:
         if self._stops.covers(ready):
@@ -247,7 +255,10 @@ class AgentRuntime:
             progress=progress,
         )
         self._signs += 1  # each sign of life is a fact of its own
-        await self._say(fact, received, trace, suffix=f"/{self._instance}/{self._signs}")
+        try:
+            await self._say(fact, received, trace, suffix=f"/{self._instance}/{self._signs}")
+        except (TransientError, ConfigError) as error:  # no reason for the step to fail
+            log.warning("a sign of life is not published", error=str(error))
 
     async def _say(
         self,

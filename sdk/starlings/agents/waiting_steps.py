@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from starlings.choreography.context import resolve
 from starlings.kafka.codec import Received
 from starlings.kafka.parallel import Cancellation, cancellation
+from starlings.kafka.until_taken import until_taken
 from starlings.messages import (
     CompensationReady,
     ErrorInfo,
@@ -154,8 +155,11 @@ class WaitingSteps:
             variant=held.variant,
             instance=self._instance,
         )
-        await self._say(started, held)
-        await self._claims.keep_job(received, held.kept())
+        # insisted on: whoever begins it anew relies on `create` to find it again
+        await until_taken(lambda: self._say(started, held), what=f"start of {work}")
+        await until_taken(
+            lambda: self._claims.keep_job(received, held.kept()), what=f"handle of {work}"
+        )
         self.holding.began(received.origin.partition, work, held)
 
     # -- the voice -----------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 
 import structlog
 from aiokafka import ConsumerRecord
@@ -21,6 +22,7 @@ from starlings.kafka.dead_letters import bury
 from starlings.kafka.letters import Letters
 from starlings.kafka.letters_view import keep_letters
 from starlings.kafka.parallel import ConsumerSettings, ParallelConsumer, Retry
+from starlings.kafka.until_taken import until_taken
 from starlings.llm import LlmSettings, ModelClient
 from starlings.messages import (
     AgentDefined,
@@ -166,7 +168,8 @@ class PlannerService:
         return {n: a for n, a in agents.items() if a.takes_steps}, self._registry.alive()
 
     async def _say(self, outcome: PlanCreated | PlanRejected, cause: str, trace: str) -> None:
-        await self._ports.publisher.publish(
+        publish = partial(
+            self._ports.publisher.publish,
             self._ports.topics.events,
             run_key(outcome.run_id),
             outcome,
@@ -175,6 +178,7 @@ class PlannerService:
             traceparent=trace,
             causation_id=cause,
         )
+        await until_taken(publish, what=f"{outcome.NAME} of {outcome.run_id}")  # it has been paid
         if isinstance(outcome, PlanCreated):
             asked = {"model": outcome.model} if outcome.model else {}
             log.info("planned", steps=len(outcome.plan.steps), **asked)

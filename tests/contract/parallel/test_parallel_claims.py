@@ -342,9 +342,7 @@ async def test_work_whose_claim_kafka_refuses_waits_says_so_once_and_goes_on_whe
     await stage.put(0, 1)
     for number in (0, 1):
         claim = Claim(instance="pod-0", lease_s=LONG_S)
-        await stage.store().put(
-            0, AttemptCheckpoint(work=work(number), offset=number, claim=claim)
-        )
+        await stage.store().put(0, AttemptCheckpoint(work=work(number), offset=number, claim=claim))
     await take_values_up_to(stage, 20)
     stage.gate.set()
     with structlog.testing.capture_logs() as lines:
