@@ -111,11 +111,13 @@ class Model:
     def __init__(self, *values) -> None:
         self.values = list(values)
 
-    async def structured(self, _messages, _schema, *, name, validate, adapt):
+    async def structured(self, _messages, _schema, *, name, validate, adapt, on_usage):
         del name
         value = adapt(self.values.pop(0))
         assert validate(value) == []
-        return type("Answer", (), {"value": value, "usage": Usage(model="m", calls=1)})()
+        usage = Usage(model="m", calls=1)
+        on_usage(usage)
+        return type("Answer", (), {"value": value, "usage": usage})()
 
 
 def booking_agent(done: list[str], *, fails: int = 0) -> Agent:

@@ -11,9 +11,11 @@ from typing import Any
 import structlog
 from pydantic import JsonValue
 
-from starlings.messages import CompensationReady, ErrorInfo, StepReady
+from starlings.messages import CompensationReady, ErrorInfo, StepFailed, StepReady
 
+from .model_port import ModelPort, Spent
 from .once import Call, Once, current_once
+from .step_model import StepModel
 from .values import json_value
 
 Heartbeat = Callable[[JsonValue], Awaitable[None]]
@@ -56,6 +58,8 @@ class StepContext:
     state: JsonValue = None
     on_heartbeat: Heartbeat = field(default=no_heartbeat, repr=False, compare=False)
     memory: Once = field(default_factory=current_once, repr=False, compare=False)
+    model_port: ModelPort | None = field(default=None, repr=False, compare=False)
+    spent: Spent | None = field(default=None, repr=False, compare=False)
 
     @property
     def log(self) -> Any:
@@ -77,6 +81,21 @@ class StepContext:
         """The `idempotency_key` that the attempt itself has or, in a compensation, had."""
         return f"{self.run_id}/{self.step_id}/{self.attempt}"
 
+    @property
+    def model(self) -> StepModel:
+        """The language model of this agent; its answers are kept, and what they cost counts.
+
+        Raises:
+            StepFailed: `no_model`.
+        """
+        if self.model_port is None:
+            raise StepFailed(
+                f"agent {self.agent!r} asks a model, and has none; set OPENAI_API_KEY or "
+                "OPENAI_BASE_URL, give LocalRun a `model`, or name `tool` and `args` in the step",
+                code="no_model",
+            )
+        return StepModel(self.model_port, self.memory, self.spent or Spent())
+
     async def heartbeat(self, progress: Any = None) -> None:
         """Give a sign of life, with anything JSON-serialisable that tells how far the step is."""
         await self.on_heartbeat(json_value(progress, "the progress"))
@@ -95,7 +114,12 @@ class StepContext:
 
 
 def step_context(
-    ready: StepReady, *, deadline: datetime | None, on_heartbeat: Heartbeat
+    ready: StepReady,
+    *,
+    deadline: datetime | None,
+    on_heartbeat: Heartbeat,
+    model: ModelPort | None = None,
+    spent: Spent | None = None,
 ) -> StepContext:
     """Build the context of an attempt."""
     good = {r.step_id: r.output for r in ready.context if r.error is None}
@@ -110,6 +134,8 @@ def step_context(
         errors=MappingProxyType(bad),
         deadline=deadline,
         on_heartbeat=on_heartbeat,
+        model_port=model,
+        spent=spent,
     )
 
 

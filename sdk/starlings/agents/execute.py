@@ -53,7 +53,7 @@ async def execute(
     Args:
         agent: the agent that does it.
         ready: the work.
-        model: asked where the agent lets a model choose its tools.
+        model: asked where the agent lets a model choose its tools, and as `ctx.model`.
         instance: which instance of the agent this is.
         heartbeat: called with each sign of life that the step gives.
         clock: monotonic seconds, for the duration.
@@ -65,9 +65,10 @@ async def execute(
     """
     began = clock()
     deadline = deadline_of(ready.timeouts, now())
-    ctx = step_context(ready, deadline=deadline, on_heartbeat=heartbeat or no_heartbeat)
     spent = Spent()
-    work = _do(agent, ready, ctx, spent, model=model, pause=pause)
+    beat = heartbeat or no_heartbeat
+    ctx = step_context(ready, deadline=deadline, on_heartbeat=beat, model=model, spent=spent)
+    work = _do(agent, ready, ctx, spent, pause=pause)
     result, error = await attempted(work, ctx, limit_s=limit_of(ready.timeouts), what="step")
     if result is not None:
         spent.add(result.usage if not agent.tools else None)
@@ -135,7 +136,6 @@ async def _do(
     ctx: StepContext,
     spent: Spent,
     *,
-    model: ModelPort | None,
     pause: Pause,
 ) -> Result:
     ready = resolve(ready)
@@ -151,13 +151,7 @@ async def _do(
         )
     if ready.tool is not None:
         return await run_named_tool(agent, ready, ctx, spent)
-    if model is None:
-        raise StepFailed(
-            f"agent {agent.name!r} chooses its tools by a model, and has none; set OPENAI_API_KEY "
-            "or OPENAI_BASE_URL, or name `tool` and `args` in the step",
-            code="no_model",
-        )
-    return await run_tool_plan(agent, ready, ctx, spent, model=model)
+    return await run_tool_plan(agent, ready, ctx, spent)
 
 
 def _compensation(agent: Agent, result: Result) -> Compensation | None:

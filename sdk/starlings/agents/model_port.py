@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from starlings.messages import ToolCall, Usage
+from starlings.llm.chat import CheckCall, Turn
+from starlings.messages import ToolCall, ToolDefinition, Usage
 
 
 class AnswerPort(Protocol):
@@ -24,21 +25,40 @@ class AnswerPort(Protocol):
 class ModelPort(Protocol):
     """What agents need of a model.
 
-    `structured` asks for JSON, parses it tolerantly, brings it into the schema's shape by `adapt`,
-    and shows the model the problems that `validate` lists until there are none. Raises
-    `TransientError` where it may work later, else `ModelFailed`. Safe for concurrent calls.
+    Both ways of asking parse tolerantly, and show the model the problems that `validate` lists
+    until there are none. Both raise `ModelAway` (a `TransientError`) where it may work later, else
+    `ModelFailed`. `on_usage` is told what each call cost as soon as it is known, also where a later
+    one fails; the answer's `usage` is the sum. Safe for concurrent calls.
     """
 
     async def structured(
         self,
-        messages: Sequence[Mapping[str, str]],
+        messages: Sequence[Mapping[str, Any]],
         schema: dict[str, Any],
         *,
         name: str,
         validate: Callable[[Any], list[str]],
         adapt: Callable[[Any], Any],
+        on_usage: Callable[[Usage], None],
     ) -> AnswerPort:
-        """Ask for a value of a JSON Schema."""
+        """Ask for a value of a JSON Schema, brought into its shape by `adapt`."""
+
+    async def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[ToolDefinition],
+        validate: CheckCall | None,
+        on_text: Callable[[str], Awaitable[None]] | None,
+        on_usage: Callable[[Usage], None],
+    ) -> Turn:
+        """Ask for the model's turn: an answer in words, or calls of `tools` and of no others.
+
+        `on_text` is told the text as it comes, where the server streams; "" begins it anew.
+        """
+
+    def using(self, model: str, *, temperature: float | None = None) -> ModelPort:
+        """Return a port to another model of the same server."""
 
 
 @dataclass

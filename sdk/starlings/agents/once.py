@@ -67,6 +67,7 @@ class Once:
         self._made: Calls | None = None
         self._scope = scope
         self._turns: dict[str, asyncio.Lock] = {}
+        self._numbers: dict[str, int] = {}
 
     @property
     def _calls(self) -> Calls:
@@ -77,6 +78,11 @@ class Once:
     def within(self, scope: str) -> Once:
         """Give a tool's call names of its own."""
         return Once(lambda: self._calls, scope=f"{self._scope}{scope}/")
+
+    def numbered(self, name: str) -> str:
+        """Tell calls of one name apart by their order."""
+        self._numbers[name] = self._numbers.get(name, 0) + 1
+        return f"{name}/{self._numbers[name]}"
 
     async def __call__(self, name: str, call: Call) -> JsonValue:
         """Make a call, or give the answer that was kept of it.

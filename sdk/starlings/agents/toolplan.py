@@ -24,7 +24,6 @@ from pydantic import JsonValue
 from pydantic_core import to_json
 
 from starlings.choreography.context import render_task
-from starlings.llm.errors import ModelFailed
 from starlings.llm.prompts import PREVIOUS, agent_role, task_lines, tool_list
 from starlings.messages import (
     Compensation,
@@ -32,14 +31,13 @@ from starlings.messages import (
     StepFailed,
     StepReady,
     ToolCall,
-    Usage,
     error_info,
 )
 
 from .agent import Agent
 from .context import StepContext
 from .kept_tool import call_once
-from .model_port import ModelPort, Spent
+from .model_port import Spent
 from .once import OWN_PREFIX
 from .planned_calls import (
     MAX_CALLS,
@@ -113,27 +111,23 @@ async def run_named_tool(agent: Agent, ready: StepReady, ctx: StepContext, spent
         raise failed.as_step_failed() from failed.cause
 
 
-async def run_tool_plan(
-    agent: Agent, ready: StepReady, ctx: StepContext, spent: Spent, *, model: ModelPort
-) -> Result:
+async def run_tool_plan(agent: Agent, ready: StepReady, ctx: StepContext, spent: Spent) -> Result:
     """Let a model choose the calls, and make them.
 
     Raises:
-        StepFailed: `cannot` (the model's own word), `model_…`, or what a tool failed with.
+        StepFailed: `no_model`, `cannot` (the model's own word), `model_…`, or what a tool failed
+            with.
         TransientError: the model, or what a tool needs, may work later.
     """
-    return await _ToolPlan(agent, ready, ctx, spent, model).run()
+    return await _ToolPlan(agent, ready, ctx, spent).run()
 
 
 class _ToolPlan:
-    def __init__(
-        self, agent: Agent, ready: StepReady, ctx: StepContext, spent: Spent, model: ModelPort
-    ) -> None:
+    def __init__(self, agent: Agent, ready: StepReady, ctx: StepContext, spent: Spent) -> None:
         self._agent = agent
         self._ready = ready
         self._ctx = ctx
         self._spent = spent
-        self._model = model
         self._last: Result | None = None
         self._asked = 0
         self._planned = ""  # names the answer that the calls belong to
@@ -160,34 +154,19 @@ class _ToolPlan:
 
     async def _ask(self, messages: list[dict[str, str]]) -> tuple[list[PlannedCall], Any]:
         self._asked += 1
-        answer: Any = await self._ctx.memory.plain(
-            f"{OWN_PREFIX}model/{self._asked}", lambda: self._answer(messages), valid=self._is_valid
+        value = await self._ctx.model.structured(
+            messages,
+            answer_schema(self._agent),
+            name="tool_calls",
+            validate=self._problems,  # also of a kept answer: the agent may have other tools by now
+            adapt=adapt_answer,
+            key=str(self._asked),
         )
-        self._spent.add(Usage.model_validate(answer["usage"]))
-        value = answer["value"]
         self._planned = f"{self._asked}/{_digest(value)}"
         if not value["calls"]:
             why = clean_text(str(value["cannot"]))
             raise StepFailed(f"agent {self._agent.name!r} cannot do this: {why}", code="cannot")
         return read_calls(value, self._agent, self._ready), value
-
-    async def _answer(self, messages: list[dict[str, str]]) -> JsonValue:
-        try:
-            answer = await self._model.structured(
-                messages,
-                answer_schema(self._agent),
-                name="tool_calls",
-                validate=self._problems,
-                adapt=adapt_answer,
-            )
-        except ModelFailed as error:
-            self._spent.add(error.usage)
-            raise
-        return {"value": answer.value, "usage": answer.usage.model_dump(mode="json")}
-
-    def _is_valid(self, kept: Any) -> bool:
-        """Look at an answer that was kept; the agent may have other tools by now."""
-        return isinstance(kept, dict) and not self._problems(kept.get("value"))
 
     def _problems(self, answer: Any) -> list[str]:
         has_previous = self._last is not None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .client import Answer, ModelClient
     from .endpoint import Endpoint, configured_endpoint, resolve_model
-    from .errors import ModelFailed
+    from .errors import ModelAway, ModelFailed
     from .settings import LlmSettings
 
 _MODULES = {
@@ -21,6 +21,7 @@ _MODULES = {
     "Endpoint": "endpoint",
     "configured_endpoint": "endpoint",
     "resolve_model": "endpoint",
+    "ModelAway": "errors",
     "ModelFailed": "errors",
     "LlmSettings": "settings",
 }
@@ -29,6 +30,7 @@ __all__ = [
     "Answer",
     "Endpoint",
     "LlmSettings",
+    "ModelAway",
     "ModelClient",
     "ModelFailed",
     "configured_endpoint",

@@ -1,55 +1,40 @@
-"""Ask a model for JSON of a given schema, and take nothing for granted about the answer.
+"""Ask a model for JSON of a given schema, or for its turn in a conversation with tools.
 
-Servers differ in how they can be asked: by a JSON Schema, for some JSON object, or in plain words.
-We begin with the strictest way and step down when a server answers 400, 404, 422 or 500 to it; what
-worked is remembered per server and model for the life of the process. However we asked, the answer
-is parsed tolerantly and validated, and the model gets its problems shown up to twice to mend them.
-Neither `tool_choice` nor `n` is used: many servers ignore them.
+Nothing is taken for granted about the answer: however it was asked for, it is parsed tolerantly and
+validated, and the model gets its problems shown up to twice to mend them. What comes back from here
+has been checked; whoever calls it need not look again.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
-import openai
 import structlog
 
 from starlings.messages.errors import StarlingsError
 from starlings.messages.facts import Usage
+from starlings.messages.registry import ToolDefinition
 
 from . import errors
-from .completion import Call
+from .chat import ChatMessage, CheckCall, Turn
 from .endpoint import Endpoint, resolve_model
-from .errors import ModelFailed
-from .parsing import UnreadableAnswer, parse_answer
+from .errors import ModelAway, ModelFailed
+from .provider import Provider
+from .question import OnText, Question, Shape, schema_in_words
 from .reply import Reply
 from .settings import LlmSettings
+from .structured import Adapt, Validate, Wanted, as_it_is, no_problems
+from .turns import read_turn, schema_problems
 
 REPAIR_ROUNDS = 2
-STEP_DOWN_ON = frozenset({400, 404, 422, 500})
 _SHOWN_PROBLEMS = 20
 
 _log = structlog.get_logger(__name__)
 
-ChatMessage = dict[str, str]
-Validate = Callable[[Any], list[str]]
-Adapt = Callable[[Any], Any]
-
-
-class AskedBy(IntEnum):
-    """Ways of asking for JSON, from strict to plain."""
-
-    JSON_SCHEMA = 0
-    JSON_OBJECT = 1
-    PROMPT = 2
-
-
-_agreed: dict[tuple[str, str], AskedBy] = {}  # what worked, by (base URL, model)
+OnUsage = Callable[[Usage], None]
 
 
 @dataclass(frozen=True)
@@ -62,37 +47,8 @@ class Answer:
     rounds: int
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """What the answer has to be."""
-
-    schema: dict[str, Any]
-    name: str
-    validate: Validate
-    adapt: Adapt
-
-    def problems(self, text: str) -> tuple[Any, list[str]]:
-        try:
-            value = self.adapt(parse_answer(text, self._may_be_it))
-        except UnreadableAnswer as error:
-            return None, [str(error)]
-        return value, self.validate(value)
-
-    def _may_be_it(self, value: Any) -> bool:
-        """Tell the answer from other JSON in the text: right kind, one of the right names."""
-        value = self.adapt(value)
-        if self.schema.get("type") == "array":
-            return isinstance(value, list)
-        names = self.schema.get("required") or self.schema.get("properties")
-        return isinstance(value, dict) and (not names or any(name in value for name in names))
-
-
-def _no_problems(_value: Any) -> list[str]:
-    return []
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
+def no_usage(_usage: Usage) -> None:
+    """Take what nobody counts."""
 
 
 class ModelClient:
@@ -104,8 +60,9 @@ class ModelClient:
 
     def __init__(self, settings: LlmSettings, *, endpoint: Endpoint | None = None) -> None:
         self._settings = settings
-        self._endpoint = endpoint
-        self._client: openai.AsyncOpenAI | None = None
+        self._given = endpoint
+        self._provider: Provider | None = None
+        self._others: dict[tuple[str, float | None], ModelClient] = {}
         self._open = ExitStack()
 
     async def __aenter__(self) -> Self:
@@ -117,28 +74,45 @@ class ModelClient:
 
     async def aclose(self) -> None:
         """Close connections, and the offline model where there is one."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        provider, self._provider = self._provider, None
+        if provider is not None:
+            await provider.aclose()
+        others, self._others = self._others, {}
+        for other in others.values():
+            await other.aclose()
         self._open.close()
+
+    def using(self, model: str, *, temperature: float | None = None) -> ModelClient:
+        """Return a client for another model of the same server, which is closed with this one.
+
+        The offline rules stand in for any model.
+        """
+        key = (model, temperature)
+        if key not in self._others:
+            here = self.endpoint
+            there = here if here.offline else replace(here, model=model)
+            changed: dict[str, Any] = {"model": model}
+            if temperature is not None:
+                changed["temperature"] = temperature
+            settings = self._settings.model_copy(update=changed)
+            self._others[key] = ModelClient(settings, endpoint=there)
+        return self._others[key]
 
     @property
     def endpoint(self) -> Endpoint:
         """Return who answers; its `description` is for people."""
-        self._connect()
-        if self._endpoint is None:
-            raise RuntimeError("connecting always resolves the endpoint")
-        return self._endpoint
+        return self._connect().endpoint
 
     async def structured(
         self,
-        messages: Sequence[Mapping[str, str]],
+        messages: Sequence[ChatMessage],
         schema: dict[str, Any],
         *,
         name: str,
-        validate: Validate = _no_problems,
-        adapt: Adapt = _as_it_is,
+        validate: Validate = no_problems,
+        adapt: Adapt = as_it_is,
         repair_rounds: int = REPAIR_ROUNDS,
+        on_usage: OnUsage = no_usage,
     ) -> Answer:
         """Ask for a value of a JSON Schema whose root is an object.
 
@@ -151,133 +125,141 @@ class ModelClient:
                 not checked here: `validate` knows better what matters.
             adapt: turns what models commonly write instead (a bare list) into the schema's shape.
             repair_rounds: how often the model may mend its answer.
+            on_usage: told what each call cost as soon as it is known, also where a later fails.
 
         Raises:
-            TransientError: the model cannot be reached now (`model_rate_limited`, …).
+            ModelAway: the model cannot be reached now (`model_rate_limited`, …).
             ModelFailed: it answered, but not usably, or refuses us.
         """
-        wanted = _Wanted(schema, name, validate, adapt)
-        conversation = [dict(message) for message in messages]
-        spent = Usage()
-        problems: list[str] = []
-        for number in range(1, repair_rounds + 2):
-            reply = await self._ask(conversation, wanted, spent)
-            spent = spent.plus(reply.usage)
-            value, problems = wanted.problems(reply.text)
-            if not problems:
-                return Answer(value=value, usage=spent, model=reply.model, rounds=number)
-            _log.info("the model's answer has problems", name=name, problems=problems[:3])
-            conversation += _repair_messages(reply.text, problems, schema)
-        raise _never_valid(problems, spent, rounds=repair_rounds + 1)
+        wanted = Wanted(schema, name, validate, adapt)
+        question = Question(_copied(messages), Shape(schema, name))
+        rounds = _Rounds(self, repair_rounds, on_usage, mend=_mend_json(schema))
+        return await rounds.until_good(question, wanted.read)
 
-    # -- one round -----------------------------------------------------------------------------
+    async def chat(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        tools: Sequence[ToolDefinition] = (),
+        validate: CheckCall | None = None,
+        on_text: OnText | None = None,
+        repair_rounds: int = REPAIR_ROUNDS,
+        on_usage: OnUsage = no_usage,
+    ) -> Turn:
+        """Ask for the model's turn: its answer as text, or calls of the tools.
 
-    async def _ask(self, conversation: list[ChatMessage], wanted: _Wanted, spent: Usage) -> Reply:
-        key = (self.endpoint.base_url, self.endpoint.model)
-        first = _agreed.get(key, AskedBy.JSON_SCHEMA)
-        for way in list(AskedBy)[first:]:
-            last = way is AskedBy.PROMPT
-            call = Call(self._connect(), self.endpoint, self._settings, hasty=not last)
-            try:
-                reply = await call.send(self._body(conversation, wanted, way))
-            except StarlingsError as error:
-                if last or call.status not in STEP_DOWN_ON:
-                    raise _with_usage(error, spent) from None
-                _log.info("asking in a plainer way", refused=way.name, status=call.status)
-                continue
-            _agreed[key] = max(way, _agreed.get(key, way))
-            return reply
-        raise RuntimeError("the last way of asking either returns or raises")
+        All calls of a turn are of declared tools, `chat.MAX_CALLS` at the most, with objects of
+        arguments that `validate` lists no problems of, and ids that are unique in the turn.
 
-    def _body(
-        self, conversation: list[ChatMessage], wanted: _Wanted, way: AskedBy
-    ) -> dict[str, Any]:
-        messages = conversation
-        if way is not AskedBy.JSON_SCHEMA:
-            messages = _with_schema(conversation, wanted.schema)
-        body: dict[str, Any] = {"model": self.endpoint.model, "messages": messages}
-        if way is AskedBy.JSON_SCHEMA:
-            body["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {
-                    "name": wanted.name,
-                    "schema": wanted.schema,
-                    "strict": is_strict(wanted.schema),
-                },
-            }
-        elif way is AskedBy.JSON_OBJECT:
-            body["response_format"] = {"type": "json_object"}
-        if self._settings.temperature is not None:
-            body["temperature"] = self._settings.temperature
-        if self._settings.max_tokens is not None:
-            # OpenAI's newer models refuse the old name, most other servers know only that one
-            limit = "max_completion_tokens" if self.endpoint.is_openai else "max_tokens"
-            body[limit] = self._settings.max_tokens
-        return body
+        Args:
+            messages: the conversation, as `starlings.llm.chat` writes it.
+            tools: what may be called; without any, the answer is a text.
+            validate: lists what is wrong with a call; by default the tool's schema is looked at,
+                though not to its depths.
+            on_text: told the text piece by piece where the server streams; `""` where the text
+                begins anew, since the call is tried again.
+            repair_rounds: how often the model may mend its turn.
+            on_usage: told what each call cost as soon as it is known, also where a later fails.
 
-    def _connect(self) -> openai.AsyncOpenAI:
-        if self._client is not None:
-            return self._client
-        if self._endpoint is None or self._endpoint.offline:
-            self._endpoint = self._open.enter_context(resolve_model(self._settings))
-        endpoint = self._endpoint
-        self._client = openai.AsyncOpenAI(
-            api_key=endpoint.api_key.get_secret_value(),
-            base_url=endpoint.base_url,
-            timeout=self._settings.timeout_s,
-            max_retries=0,  # ours are in `completion`: one way of trying again
-            http_client=openai.DefaultAsyncHttpxClient(trust_env=not endpoint.is_local),
+        Raises:
+            ModelAway: the model cannot be reached now (`model_rate_limited`, …).
+            ModelFailed: it answered, but not usably, or refuses us.
+        """
+        question = Question(_copied(messages), None, tuple(tools), on_text)
+        check = validate or schema_problems(tools)
+        rounds = _Rounds(self, repair_rounds, on_usage, mend=_mend_turn)
+        answer = await rounds.until_good(
+            question, lambda reply: read_turn(reply, tools, check, question.messages)
         )
-        return self._client
+        text, calls = answer.value
+        return Turn(
+            text=text, calls=calls, usage=answer.usage, model=answer.model, rounds=answer.rounds
+        )
+
+    async def ask(self, question: Question) -> Reply:
+        """Ask once, without a look at what the answer says."""
+        return await self._connect().ask(question)
+
+    def _connect(self) -> Provider:
+        if self._provider is None:
+            endpoint = self._given or self._open.enter_context(resolve_model(self._settings))
+            self._provider = Provider(endpoint, self._settings)
+        return self._provider
 
 
-def is_strict(schema: Any) -> bool:
-    """Tell whether a schema is of the kind that OpenAI's strict mode takes.
-
-    Every object closed, and every property of it required (OpenAI, Structured Outputs, "Supported
-    schemas").
-    """
-    if isinstance(schema, list):
-        return all(is_strict(inner) for inner in schema)
-    if not isinstance(schema, dict):
-        return True
-    kind = schema.get("type")
-    if kind == "object" or (isinstance(kind, list) and "object" in kind):
-        names = set(schema.get("properties", {}))
-        if schema.get("additionalProperties") is not False:
-            return False
-        if names != set(schema.get("required", [])):
-            return False
-    return all(is_strict(inner) for inner in schema.values())
+Read = Callable[[Reply], tuple[Any, list[str]]]
+Mend = Callable[[Reply, list[str]], list[dict[str, Any]]]
 
 
-def _with_schema(conversation: list[ChatMessage], schema: dict[str, Any]) -> list[ChatMessage]:
-    """Say in words what a schema would have said, in the one system message."""
-    words = f"Answer with one JSON object and nothing else.\n{_schema_in_words(schema)}"
-    if conversation and conversation[0]["role"] == "system":
-        first, *others = conversation
-        return [{"role": "system", "content": f"{first['content']}\n\n{words}"}, *others]
-    return [{"role": "system", "content": words}, *conversation]
+class _Rounds:
+    """Asks until an answer is good, or was mended often enough."""
+
+    def __init__(
+        self, client: ModelClient, repair_rounds: int, on_usage: OnUsage, *, mend: Mend
+    ) -> None:
+        self._client = client
+        self._limit = repair_rounds + 1
+        self._on_usage = on_usage
+        self._mend = mend
+        self._spent = Usage()
+
+    async def until_good(self, question: Question, read: Read) -> Answer:
+        messages, problems = question.messages, [""]
+        for number in range(1, self._limit + 1):
+            reply = await self._ask(
+                Question(messages, question.shape, question.tools, question.on_text)
+            )
+            value, problems = read(reply)
+            if not problems:
+                return Answer(value=value, usage=self._spent, model=reply.model, rounds=number)
+            _log.info("the model's answer has problems", problems=problems[:3])
+            messages = (*messages, *self._mend(reply, problems))
+        raise _never_valid(problems, self._spent, rounds=self._limit)
+
+    async def _ask(self, question: Question) -> Reply:
+        try:
+            reply = await self._client.ask(question)
+            self._count(reply.usage)
+            return reply.checked()
+        except StarlingsError as error:
+            if isinstance(error, ModelFailed | ModelAway):
+                error.usage = self._spent
+            raise
+
+    def _count(self, usage: Usage) -> None:
+        self._spent = self._spent.plus(usage)
+        self._on_usage(usage)
 
 
-def _schema_in_words(schema: dict[str, Any]) -> str:
-    return f"It has to match this JSON Schema:\n{json.dumps(schema, ensure_ascii=False)}"
+def _copied(messages: Sequence[ChatMessage]) -> tuple[dict[str, Any], ...]:
+    return tuple(dict(message) for message in messages)
 
 
-def _repair_messages(text: str, problems: list[str], schema: dict[str, Any]) -> list[ChatMessage]:
+def _mend_json(schema: dict[str, Any]) -> Mend:
+    def mend(reply: Reply, problems: list[str]) -> list[dict[str, Any]]:
+        asked = "Answer again with the whole JSON object, mended, and nothing else."
+        return _shown(reply.text, problems, f"{asked}\n{schema_in_words(schema)}")
+
+    return mend
+
+
+def _mend_turn(reply: Reply, problems: list[str]) -> list[dict[str, Any]]:
+    # as plain text, since servers choke on declared calls that are malformed
+    calls = "\n".join(f"{call.name}({call.arguments})"[:_SHOWN_CALL] for call in reply.calls)
+    asked = "None of your calls was made. Call again, mended, or answer without calls."
+    return _shown("\n".join(part for part in (reply.text, calls) if part), problems, asked)
+
+
+_SHOWN_CALL = 500
+
+
+def _shown(text: str, problems: list[str], asked: str) -> list[dict[str, Any]]:
     shown = [f"- {problem}" for problem in problems[:_SHOWN_PROBLEMS]]
     if len(problems) > _SHOWN_PROBLEMS:
         shown.append(f"- and {len(problems) - _SHOWN_PROBLEMS} more")
-    asked = "\n".join(
-        [
-            "Your answer has these problems:",
-            *shown,
-            "Answer again with the whole JSON object, mended, and nothing else.",
-            _schema_in_words(schema),
-        ]
-    )
+    said = "\n".join(["Your answer has these problems:", *shown, asked])
     previous = [{"role": "assistant", "content": text}] if text.strip() else []
-    return [*previous, {"role": "user", "content": asked}]
+    return [*previous, {"role": "user", "content": said}]
 
 
 def _never_valid(problems: list[str], spent: Usage, *, rounds: int) -> ModelFailed:
@@ -290,9 +272,3 @@ def _never_valid(problems: list[str], spent: Usage, *, rounds: int) -> ModelFail
         problems=problems,
         usage=spent,
     )
-
-
-def _with_usage(error: StarlingsError, spent: Usage) -> StarlingsError:
-    if isinstance(error, ModelFailed):
-        error.usage = spent.plus(error.usage)
-    return error

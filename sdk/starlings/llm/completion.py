@@ -18,13 +18,15 @@ import openai
 import stamina
 import structlog
 
-from starlings.messages.errors import StarlingsError, TransientError
+from starlings.messages.errors import StarlingsError
 
 from . import errors
 from .endpoint import Endpoint
-from .errors import ModelFailed
+from .errors import ModelAway, ModelFailed
+from .question import OnText
 from .reply import Reply, read_reply
 from .settings import LlmSettings
+from .streaming import read_stream
 
 _log = structlog.get_logger(__name__)
 
@@ -56,11 +58,11 @@ class Call:
         self._tries = 0
         self._server_errors = 0
 
-    async def send(self, body: dict[str, Any]) -> Reply:
-        """Ask, and try again where that may help.
+    async def send(self, body: dict[str, Any], *, on_text: OnText | None = None) -> Reply:
+        """Ask, and try again where that may help; `on_text` is told what a stream brings.
 
         Raises:
-            TransientError: it may work later.
+            ModelAway: it may work later.
             ModelFailed: it will not.
         """
         failure: Exception
@@ -74,18 +76,23 @@ class Call:
                 wait_jitter=self._settings.backoff_s / 2,
             ):
                 with attempt:
-                    return await self._send_once(body)
+                    return await self._send_once(body, on_text)
         except (openai.OpenAIError, TimeoutError) as error:
             failure = self._translate(error)
         # outside of the except block, so that the library's error is no context of ours
         raise failure
 
-    async def _send_once(self, body: dict[str, Any]) -> Reply:
+    async def _send_once(self, body: dict[str, Any], on_text: OnText | None) -> Reply:
         self._tries += 1
         self.status = None
+        completions = self._client.chat.completions
         async with asyncio.timeout(self._settings.timeout_s):
-            raw = await self._client.chat.completions.with_raw_response.create(**body)
-        return read_reply(raw.content, self._endpoint)
+            if on_text is None:
+                content = (await completions.with_raw_response.create(**body)).content
+            else:
+                async with completions.with_streaming_response.create(**body) as streamed:
+                    content = await read_stream(streamed.iter_lines(), on_text)
+        return read_reply(content, self._endpoint)
 
     def _wait_before_retry(self, error: Exception) -> bool | float:
         if isinstance(error, openai.APIStatusError):
@@ -113,7 +120,7 @@ class Call:
             return self._status_error(error)
         if isinstance(error, openai.APIConnectionError):
             cause = error.__cause__ or error
-            return TransientError(
+            return ModelAway(
                 f"cannot reach the model at {self._endpoint.host} ({self._tried()}): "
                 f"{self._quote(str(cause) or type(cause).__name__)}; "
                 "check OPENAI_BASE_URL and the network",
@@ -126,7 +133,7 @@ class Call:
         )
 
     def _timeout(self) -> StarlingsError:
-        return TransientError(
+        return ModelAway(
             f"no answer from {self._endpoint.model} at {self._endpoint.host} within "
             f"{self._settings.timeout_s:g} s ({self._tried()}); raise STARLINGS_MODEL_TIMEOUT_S "
             "if the model needs longer",
@@ -144,7 +151,7 @@ class Call:
             remedy = "the account behind OPENAI_API_KEY has no credit left: raise its limit"
             return self._failed(said, errors.QUOTA_EXHAUSTED, remedy)
         if may_work_later(error):
-            return TransientError(
+            return ModelAway(
                 f"{said} ({self._tried()}); STARLINGS_MODEL_RETRIES sets how often to try",
                 code=errors.RATE_LIMITED if status == 429 else errors.UNAVAILABLE,  # noqa: PLR2004
                 retry_after_s=retry_after_s(error),
@@ -171,9 +178,7 @@ class Call:
         return self._quote(" ".join(text.split()) or "(no text)")
 
     def _quote(self, text: str) -> str:
-        key = self._endpoint.api_key.get_secret_value()
-        if self._endpoint.has_key and key:
-            text = text.replace(key, "***")
+        text = self._endpoint.safe_to_say(text)
         return text if len(text) <= _SAID_LIMIT else text[:_SAID_LIMIT] + "…"
 
 
@@ -182,7 +187,7 @@ def may_work_later(error: Exception) -> bool:
     if isinstance(error, openai.APIStatusError):
         status = error.status_code
         return (status in _TRY_AGAIN or status >= _SERVER_ERROR) and not _quota_exhausted(error)
-    return isinstance(error, openai.APIConnectionError | TimeoutError | TransientError)
+    return isinstance(error, openai.APIConnectionError | TimeoutError | ModelAway)
 
 
 def retry_after_s(error: Exception) -> float | None:

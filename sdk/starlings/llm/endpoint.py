@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 
 from starlings.messages.errors import ConfigError
 
+from .redaction import redacted, safe_to_say, secrets_of
 from .settings import OPENAI_URL, LlmSettings
 
 _log = structlog.get_logger(__name__)
@@ -39,10 +41,15 @@ class Endpoint:
         return self.api_key is not _NO_KEY
 
     @property
+    def is_azure(self) -> bool:
+        """Tell whether this is OpenAI's twin on Azure, which has a header for the key."""
+        return (urlsplit(self.base_url).hostname or "").lower().endswith(".azure.com")
+
+    @property
     def is_openai(self) -> bool:
         """Tell whether this is OpenAI's own service, or its twin on Azure."""
         host = (urlsplit(self.base_url).hostname or "").lower()
-        return host.endswith(("openai.com", "openai.azure.com"))
+        return self.is_azure or host == "openai.com" or host.endswith(".openai.com")
 
     @property
     def is_local(self) -> bool:
@@ -52,6 +59,19 @@ class Endpoint:
             return host == "localhost" or ip_address(host).is_loopback
         except ValueError:
             return False
+
+    @cached_property
+    def _secrets(self) -> tuple[str, ...]:
+        key = self.api_key.get_secret_value() if self.has_key else ""
+        return secrets_of(key, self.base_url)
+
+    def redacted(self, text: str) -> str:
+        """Take the key, and the credentials in the address, out of what a server answered."""
+        return redacted(text, self._secrets)
+
+    def safe_to_say(self, text: str) -> str:
+        """Take all that is, or looks like, a secret out of an error's text."""
+        return safe_to_say(text, self._secrets)
 
     @property
     def description(self) -> str:

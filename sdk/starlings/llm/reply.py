@@ -7,59 +7,96 @@ and fail later and elsewhere when a server left something out.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal
 
-from starlings.messages.errors import StarlingsError, TransientError
+from pydantic import JsonValue
+
+from starlings.messages.base import Model
+from starlings.messages.errors import StarlingsError
 from starlings.messages.facts import Usage
 
 from . import errors
 from .endpoint import Endpoint
-from .errors import ModelFailed
+from .errors import ModelAway, ModelFailed
 
 _SAID_LIMIT = 200
+_COUNT_LIMIT = 10**12
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What came back: the text, who wrote it, what it cost."""
+class WantedCall(Model):
+    """A tool call as a server sent it: nothing about it has been checked."""
 
-    text: str
-    model: str
-    usage: Usage
+    id: str = ""
+    name: str = ""
+    arguments: JsonValue = None
+
+
+class Reply(Model):
+    """What came back: the text, the calls, who wrote it, what it cost."""
+
+    text: str = ""
+    calls: tuple[WantedCall, ...] = ()
+    model: str = ""
+    usage: Usage = Usage()
+    finish: Literal["stop", "length", "refused"] = "stop"
+    refusal: str = ""
+
+    def checked(self) -> Reply:
+        """Return itself, where the model neither refused nor was cut off.
+
+        Raises:
+            ModelFailed: it was.
+        """
+        if self.finish == "length":
+            raise ModelFailed(
+                f"the model was cut off after {self.usage.output_tokens} tokens "
+                "(finish_reason=length)",
+                code=errors.OUTPUT_TRUNCATED,
+                remedy="raise STARLINGS_MAX_TOKENS, or ask for less at once",
+                usage=self.usage,
+            )
+        if self.finish == "refused":
+            raise ModelFailed(
+                f"the model refused: {self.refusal}",
+                code=errors.REFUSED,
+                remedy="put the request in other words, or choose another STARLINGS_MODEL",
+                usage=self.usage,
+            )
+        return self
 
 
 def read_reply(content: bytes, endpoint: Endpoint) -> Reply:
-    """Read the answer's text and what it cost.
+    """Read the answer's text, its calls and what it cost.
 
     Raises:
-        ModelFailed: the body is no chat completion, or the model refused, or was cut off.
-        TransientError: the body says, in spite of HTTP 200, that the provider has troubles.
+        ModelFailed: the body is no chat completion.
+        ModelAway: the body says, in spite of HTTP 200, that the provider has troubles.
     """
-    body = _json_object(content)
+    text = endpoint.redacted(content.decode("utf-8", errors="replace"))
+    body = _json_object(text)
     if isinstance(body.get("error"), dict) and not body.get("choices"):
-        raise _error_within(body["error"], endpoint)
+        raise error_within(body["error"], endpoint)
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise _no_completion(content, endpoint)
+        raise no_completion(text, endpoint)
     model = str(body.get("model") or endpoint.model)
-    usage = _usage(body.get("usage"), model)
-    _check_end(choice.get("finish_reason"), message, usage)
-    return Reply(text=_text(message.get("content")), model=model, usage=usage)
+    finish, refusal = _end(choice.get("finish_reason"), message)
+    return Reply(
+        text=_text(message.get("content")),
+        calls=tuple(_calls(message)),
+        model=model,
+        usage=_usage(body.get("usage"), model),
+        finish=finish,
+        refusal=refusal,
+    )
 
 
-def _json_object(content: bytes) -> dict[str, Any]:
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError):
-        return {}
-    return body if isinstance(body, dict) else {}
-
-
-def _no_completion(content: bytes, endpoint: Endpoint) -> ModelFailed:
-    begins = " ".join(content[:_SAID_LIMIT].decode(errors="replace").split())
+def no_completion(text: str, endpoint: Endpoint) -> ModelFailed:
+    """Say that a body is no chat completion."""
+    begins = " ".join(endpoint.redacted(text)[:_SAID_LIMIT].split())
     return ModelFailed(
         f"{endpoint.host} answered with something that is no chat completion: {begins!r}",
         code=errors.BAD_RESPONSE,
@@ -67,34 +104,36 @@ def _no_completion(content: bytes, endpoint: Endpoint) -> ModelFailed:
     )
 
 
-def _error_within(error: dict[str, Any], endpoint: Endpoint) -> StarlingsError:
-    said = " ".join(str(error.get("message") or error).split())[:_SAID_LIMIT]
-    text = f"{endpoint.host} answered with an error: {said}"
+def error_within(error: dict[str, Any], endpoint: Endpoint) -> StarlingsError:
+    """Put an error that came as a good answer into our words."""
+    said = " ".join(str(error.get("message") or error).split())
+    text = f"{endpoint.host} answered with an error: {endpoint.redacted(said)[:_SAID_LIMIT]}"
     code = error.get("code")
     if code == 429:  # noqa: PLR2004 - HTTP: too many requests
-        return TransientError(text, code=errors.RATE_LIMITED, cooldown=True)
+        return ModelAway(text, code=errors.RATE_LIMITED, cooldown=True)
     if isinstance(code, int) and code >= 500:  # noqa: PLR2004 - HTTP: server errors
-        return TransientError(text, code=errors.UNAVAILABLE, cooldown=True)
+        return ModelAway(text, code=errors.UNAVAILABLE, cooldown=True)
     return ModelFailed(text, code=errors.BAD_RESPONSE, remedy="ask the model's provider")
 
 
-def _check_end(finish_reason: Any, message: dict[str, Any], usage: Usage) -> None:
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _end(
+    finish_reason: Any, message: dict[str, Any]
+) -> tuple[Literal["stop", "length", "refused"], str]:
     if finish_reason == "length":
-        raise ModelFailed(
-            f"the model was cut off after {usage.output_tokens} tokens (finish_reason=length)",
-            code=errors.OUTPUT_TRUNCATED,
-            remedy="raise STARLINGS_MAX_TOKENS, or ask for less at once",
-            usage=usage,
-        )
+        return "length", ""
     refusal = message.get("refusal")
     if refusal or finish_reason == "content_filter":
         why = str(refusal or "stopped by the provider's content filter")[:_SAID_LIMIT]
-        raise ModelFailed(
-            f"the model refused: {why}",
-            code=errors.REFUSED,
-            remedy="put the request in other words, or choose another STARLINGS_MODEL",
-            usage=usage,
-        )
+        return "refused", why
+    return "stop", ""
 
 
 def _text(content: Any) -> str:
@@ -103,6 +142,24 @@ def _text(content: Any) -> str:
         parts = (part.get("text") for part in content if isinstance(part, dict))
         return "".join(part for part in parts if isinstance(part, str))
     return content if isinstance(content, str) else ""
+
+
+def _calls(message: dict[str, Any]) -> Iterator[WantedCall]:
+    """Read declared calls; `function_call` is what older servers send in their place."""
+    listed = message.get("tool_calls")
+    for call in listed if isinstance(listed, list) else []:
+        if isinstance(call, dict) and isinstance(call.get("function"), dict):
+            yield _call(call["function"], str(call.get("id") or ""))
+        else:
+            yield WantedCall(name="", arguments=None)
+    if not listed and isinstance(message.get("function_call"), dict):
+        yield _call(message["function_call"], "")
+
+
+def _call(function: dict[str, Any], call_id: str) -> WantedCall:
+    return WantedCall(
+        id=call_id, name=str(function.get("name") or ""), arguments=function.get("arguments")
+    )
 
 
 def _usage(usage: Any, model: str) -> Usage:
@@ -116,4 +173,4 @@ def _usage(usage: Any, model: str) -> Usage:
 
 
 def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    return min(value, _COUNT_LIMIT) if isinstance(value, int) and value > 0 else 0

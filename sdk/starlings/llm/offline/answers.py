@@ -10,6 +10,7 @@ from starlings.llm import prompts
 from .calls import make_calls
 from .expressions import NotUnderstood
 from .plans import make_plan
+from .turns import declared_tools, next_turn
 
 MODEL = "starlings-offline-rules"
 WITHOUT = "without a real model: set OPENAI_API_KEY or OPENAI_BASE_URL"
@@ -18,6 +19,17 @@ ANNOUNCEMENT = (
     "I plan and choose tools for Starlings; for anything else set OPENAI_API_KEY or "
     "OPENAI_BASE_URL to use a real model."
 )
+
+
+def answer_turn(messages: list[dict[str, Any]], tools: Any) -> tuple[str, list[dict[str, Any]]]:
+    """Return the text of the reply to a chat with tools, and the calls in it."""
+    asked = prompts.read_task(next(iter(_contents(messages, "user")), ""))
+    try:
+        return next_turn(asked, declared_tools(tools), _contents(messages, "tool"))
+    except NotUnderstood as error:
+        return f"I cannot do this {WITHOUT} (the offline rules do not understand {error})", []
+    except RecursionError:
+        return f"I cannot do this {WITHOUT} (it is nested too deeply)", []
 
 
 def answer(messages: list[dict[str, Any]]) -> str:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from starlings.messages.errors import ConfigError
 
-from .answers import ANNOUNCEMENT, MODEL, answer
+from .answers import ANNOUNCEMENT, MODEL, answer, answer_turn
 
 _START_LIMIT_S = 10.0
 _BODY_LIMIT = 4 * 1024 * 1024
@@ -55,12 +57,43 @@ async def _chat(request: Request) -> Response:
     messages = body.get("messages") if isinstance(body, dict) else None
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         return _refusal("'messages' has to be a list of objects")
-    if body.get("stream"):
-        return _refusal("this model does not stream; leave 'stream' out")
-    return JSONResponse(_completion(answer(messages)))
+    if body.get("tools"):
+        text, calls = answer_turn(messages, body["tools"])
+    else:
+        text, calls = answer(messages), []
+    completion = _completion(text, calls)
+    return _streamed(completion, text) if body.get("stream") else JSONResponse(completion)
 
 
-def _completion(text: str) -> dict[str, Any]:
+def _streamed(completion: dict[str, Any], text: str) -> Response:
+    """Send the same completion in chunks: the text word by word, then what remains of it."""
+    message = completion["choices"][0]["message"]
+    calls = [{"index": n, **call} for n, call in enumerate(message.get("tool_calls", []))]
+    deltas: list[dict[str, Any]] = [{"content": piece} for piece in re.findall(r"\S+\s*|\s+", text)]
+    deltas += [{"tool_calls": calls}] if calls else []
+    about = {name: completion[name] for name in ("id", "created", "model")}
+    about["object"] = "chat.completion.chunk"
+    end = completion["choices"][0]["finish_reason"]
+    choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices.append({"index": 0, "delta": {}, "finish_reason": end})
+    chunks = [{**about, "choices": [choice]} for choice in choices]
+    chunks.append({**about, "choices": [], "usage": completion["usage"]})
+    lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks]
+    return StreamingResponse(_pieces([*lines, "data: [DONE]\n\n"]), media_type="text/event-stream")
+
+
+async def _pieces(lines: list[str]) -> AsyncIterator[str]:
+    for line in lines:
+        yield line
+
+
+def _completion(text: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if calls:
+        message["tool_calls"] = [
+            {"id": f"call_{uuid.uuid4().hex}", "type": "function", "function": call}
+            for call in calls
+        ]
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
@@ -69,8 +102,8 @@ def _completion(text: str) -> dict[str, Any]:
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": text},
-                "finish_reason": "stop",
+                "message": message,
+                "finish_reason": "tool_calls" if calls else "stop",
             }
         ],
         # rules cost nothing, and nobody shall count otherwise

@@ -1,0 +1,102 @@
+"""One server and model: asked in the way that it takes, which is remembered.
+
+We begin with the most telling way and step down when the server answers 400, 404, 422 or 500 to it;
+what worked is remembered per server and model for the life of the process.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+import openai
+import structlog
+
+from starlings.messages.errors import StarlingsError
+
+from .completion import Call
+from .endpoint import Endpoint
+from .in_words import read_turn
+from .question import Capabilities, Question, Way, body, ways
+from .reply import Reply
+from .settings import LlmSettings
+
+STEP_DOWN_ON = frozenset({400, 404, 422, 500})
+
+_log = structlog.get_logger(__name__)
+_known: dict[tuple[str, str], Capabilities] = {}  # by (base URL, model)
+
+
+class Provider:
+    """A connection to one endpoint; safe for any number of concurrent questions in one loop."""
+
+    def __init__(self, endpoint: Endpoint, settings: LlmSettings) -> None:
+        self.endpoint = endpoint
+        self._settings = settings
+        self._client: openai.AsyncOpenAI | None = None
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def ask(self, question: Question) -> Reply:
+        """Ask in the most telling way that the server takes.
+
+        Raises:
+            ModelAway: it cannot be asked now.
+            ModelFailed: it refuses the request, or answers with something else.
+        """
+        known = self.capabilities
+        possible = list(ways(question, known))
+        for number, way in enumerate(possible, 1):
+            last = number == len(possible)
+            call = Call(self.client, self.endpoint, self._settings, hasty=not last)
+            sent = body(question, way, self.endpoint, self._settings)
+            try:
+                reply = await call.send(sent, on_text=question.on_text if way.stream else None)
+            except StarlingsError:
+                if last or call.status not in STEP_DOWN_ON:
+                    raise
+                _log.info("asking in a plainer way", refused=_named(way), status=call.status)
+                continue
+            if number > 1:
+                known.learn(question, way)
+            return read_turn(reply) if question.tools and not way.tools else reply
+        raise RuntimeError("the last way of asking either returns or raises")
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the server and model are known to take."""
+        return _known.setdefault((self.endpoint.base_url, self.endpoint.model), Capabilities())
+
+    @property
+    def client(self) -> openai.AsyncOpenAI:
+        """The HTTP client, made at the first question."""
+        if self._client is None:
+            self._client = _connect(self.endpoint, self._settings)
+        return self._client
+
+
+def _connect(endpoint: Endpoint, settings: LlmSettings) -> openai.AsyncOpenAI:
+    parts = urlsplit(endpoint.base_url)
+    key = endpoint.api_key.get_secret_value()
+    return openai.AsyncOpenAI(
+        api_key=key,
+        base_url=urlunsplit(parts._replace(query="", fragment="")),
+        # Azure takes its version in the address, and the key in a header of its own
+        default_query=dict(parse_qsl(parts.query)),
+        default_headers={"api-key": key} if endpoint.is_azure and endpoint.has_key else None,
+        timeout=settings.timeout_s,
+        max_retries=0,  # ours are in `completion`: one way of trying again
+        http_client=openai.DefaultAsyncHttpxClient(trust_env=not endpoint.is_local),
+    )
+
+
+def _named(way: Way) -> str:
+    parts = [
+        way.json.name if way.json is not None else "",
+        "TOOLS" if way.tools else "",
+        "STREAM" if way.stream else "",
+    ]
+    return "+".join(part for part in parts if part) or "PLAIN"

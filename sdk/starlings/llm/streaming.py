@@ -1,0 +1,127 @@
+"""A streamed answer: told piece by piece, and put together into the body that it would have been.
+
+Source: server-sent events with `chat.completion.chunk` objects, ended by `[DONE]`. A server that
+answers with one body in spite of `stream` is read all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlings.messages.errors import StarlingsError
+
+from . import errors
+from .errors import ModelAway
+from .question import OnText
+
+_LONGEST = 4_000_000
+_CALLS_MOST = 1_000
+
+
+async def read_stream(lines: AsyncIterator[str], on_text: OnText) -> bytes:
+    """Read the lines of a stream to their end; return the body of a completion.
+
+    Raises:
+        ModelAway: the stream broke off.
+    """
+    assembled, plain = _Assembled(), []
+    try:
+        await on_text("")
+        async for line in lines:
+            if not line.startswith("data:"):
+                plain.append(line)
+                continue
+            data = line.removeprefix("data:").strip()
+            if data == "[DONE]":
+                assembled.ended = True
+                break
+            text = assembled.add(data)
+            if text:
+                await on_text(text)
+    except StarlingsError:
+        raise
+    except Exception as error:  # of the HTTP library, whichever the client uses
+        raise _broken(type(error).__name__) from None
+    if assembled.error is not None:
+        return json.dumps({"error": assembled.error}).encode()
+    if not assembled.chunks:
+        return "\n".join(plain).encode()
+    if not assembled.ended:
+        raise _broken("it ended early")
+    return json.dumps(assembled.body()).encode()
+
+
+def _broken(why: str) -> ModelAway:
+    return ModelAway(f"the model's streamed answer broke off ({why})", code=errors.UNAVAILABLE)
+
+
+class _Assembled:
+    """What the chunks say together."""
+
+    def __init__(self) -> None:
+        self.chunks = 0
+        self.ended = False
+        self.error: Any = None
+        self._parts: list[str] = []
+        self._size = 0
+        self._refusal = ""
+        self._calls: dict[int, dict[str, Any]] = {}
+        self._about: dict[str, Any] = {}
+        self._finish: Any = None
+
+    def add(self, data: str) -> str:
+        """Take a chunk in; return the text that it adds."""
+        try:
+            chunk = json.loads(data)
+        except (ValueError, RecursionError):
+            return ""
+        if not isinstance(chunk, dict):
+            return ""
+        self.chunks += 1
+        self.error = chunk.get("error") or self.error
+        self._about.update({k: chunk[k] for k in ("model", "usage") if chunk.get(k)})
+        choices = chunk.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            return ""
+        self._finish = choice.get("finish_reason") or self._finish
+        self.ended = self.ended or self._finish is not None
+        delta = choice.get("delta")
+        return self._add_delta(delta) if isinstance(delta, dict) else ""
+
+    def _add_delta(self, delta: dict[str, Any]) -> str:
+        calls = delta.get("tool_calls")
+        for position, call in enumerate(calls if isinstance(calls, list) else []):
+            if isinstance(call, dict) and len(self._calls) < _CALLS_MOST:
+                self._add_call(call, position)
+        if isinstance(delta.get("refusal"), str):
+            self._refusal += delta["refusal"]
+        text = delta.get("content")
+        if not isinstance(text, str) or self._size > _LONGEST:
+            return ""
+        self._size += len(text)
+        self._parts.append(text)
+        return text
+
+    def _add_call(self, call: dict[str, Any], position: int) -> None:
+        index = call.get("index")
+        key = index if isinstance(index, int) else position
+        known = self._calls.setdefault(key, {"id": "", "function": {"name": "", "arguments": ""}})
+        known["id"] = call.get("id") or known["id"]
+        function = call.get("function")
+        if isinstance(function, dict):
+            for name in ("name", "arguments"):
+                if isinstance(function.get(name), str):
+                    known["function"][name] += function[name]
+
+    def body(self) -> dict[str, Any]:
+        """Write it as one completion."""
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(self._parts)}
+        if self._refusal:
+            message["refusal"] = self._refusal
+        if self._calls:
+            message["tool_calls"] = [self._calls[key] for key in sorted(self._calls)]
+        choice = {"index": 0, "message": message, "finish_reason": self._finish}
+        return {**self._about, "choices": [choice]}

@@ -1,0 +1,144 @@
+"""`ctx.model`: what a step asks of a model is kept, and counts once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from pydantic import BaseModel
+from support.model_server import Reply, model_server, refusal
+
+from starlings import Agent, StepContext
+from starlings.agents.execute import execute
+from starlings.agents.once import CallsInMemory, remembering
+from starlings.llm import LlmSettings, ModelClient
+from starlings.llm.chat import tool_result, user
+from starlings.messages import StepReady, Timeouts, ToolDefinition
+
+READY = StepReady(run_id="r", step_id="s", attempt=1, agent="writer", task="Write about birds")
+
+
+class Review(BaseModel):
+    good: bool
+    wishes: list[str] = []
+
+
+@pytest.fixture
+def server():
+    with model_server() as running:
+        yield running
+
+
+def client(server, **more):
+    given = {"openai_api_key": "sk-x", "openai_base_url": server.base_url, "retries": 0, **more}
+    return ModelClient(LlmSettings(_env_file=None, **given))
+
+
+def writer(write):
+    agent = Agent("writer", description="Writes")
+    agent.step(write)
+    return agent
+
+
+async def run(server, write, *script, ready=READY, **more):
+    server.replies(*script)
+    async with client(server, **more) as model:
+        return await execute(writer(write), ready, model=model)
+
+
+async def test_a_step_function_asks_for_text_and_for_values_and_all_of_it_counts(server):
+    async def write(task: str, ctx: StepContext) -> list:
+        text = await ctx.model.text(task, instructions="You write.")
+        review = await ctx.model.value(f"Review: {text}", Review)
+        return [text, review.model_dump()]
+
+    done = await run(server, write, "Birds fly.", '{"good": "perhaps"}', '{"good": true}')
+    assert done.output == ["Birds fly.", {"good": True, "wishes": []}]
+    assert (done.usage.calls, done.usage.input_tokens) == (3, 30)
+    assert server.requests[0]["messages"] == [
+        {"role": "system", "content": "You write."},
+        {"role": "user", "content": "Write about birds"},
+    ]
+    assert "good: Input should be a valid boolean" in server.requests[2]["messages"][-1]["content"]
+
+
+async def test_a_step_that_is_started_again_pays_for_no_answer_twice_and_counts_each_once(server):
+    crashes = [True]
+
+    async def write(task: str, ctx: StepContext) -> list:
+        drafts = await asyncio.gather(*(ctx.model.text(task) for _ in range(2)))
+        if crashes.pop():
+            raise KeyboardInterrupt
+        return [*sorted(drafts), await ctx.model.text("A title")]
+
+    memory = CallsInMemory()
+    crashes.insert(0, False)
+    with remembering(lambda: memory):
+        with pytest.raises(KeyboardInterrupt):
+            await run(server, write, "one", "two")
+        done = await run(server, write, "Title")
+    assert done.output == ["one", "two", "Title"]
+    assert done.usage.calls == 3
+    assert len(server.requests) == 3
+
+
+async def test_what_a_failed_attempt_cost_is_told(server):
+    async def write(ctx: StepContext) -> str:
+        await ctx.model.text("first")
+        return await ctx.model.text("second")
+
+    done = await run(server, write, "fine", refusal(401))
+    assert done.error.code == "model_unauthorized"
+    assert done.usage.calls == 1
+
+
+async def test_what_was_used_before_the_time_ran_out_is_told(server):
+    async def write(ctx: StepContext) -> str:
+        await ctx.model.value("birds?", Review)
+        return "never"
+
+    hanging = Reply(hangs=True)
+    ready = READY.model_copy(update={"timeouts": Timeouts(run_s=1.0)})
+    done = await run(server, write, "no JSON", hanging, ready=ready)
+    assert done.error.code == "timeout"
+    assert done.usage.calls == 1
+
+
+async def test_a_conversation_with_tools_is_kept_turn_by_turn(server):
+    look = ToolDefinition(name="look")
+    crashes = [False, True]
+
+    async def write(ctx: StepContext) -> str:
+        messages = [user("Look")]
+        turn = await ctx.model.chat(messages, tools=[look])
+        if crashes.pop():
+            raise KeyboardInterrupt
+        messages += [turn.message, tool_result(turn.calls[0], "a bird")]
+        return (await ctx.model.chat(messages, tools=[look])).text
+
+    memory = CallsInMemory()
+    with remembering(lambda: memory):
+        with pytest.raises(KeyboardInterrupt):
+            await run(server, write, json.dumps({"name": "look", "arguments": {}}))
+        done = await run(server, write, "I see a bird.")
+    assert (done.output, done.usage.calls) == ("I see a bird.", 2)
+
+
+async def test_several_models_of_one_server_are_asked_in_a_debate(server):
+    async def write(task: str, ctx: StepContext) -> list:
+        return [await ctx.model.using(name, temperature=1.0).text(task) for name in ("a-1", "b-2")]
+
+    done = await run(server, write, "yes", "no")
+    assert done.output == ["yes", "no"]
+    asked = [(request["model"], request["temperature"]) for request in server.requests]
+    assert asked == [("a-1", 1.0), ("b-2", 1.0)]
+
+
+async def test_without_a_model_the_step_says_what_to_set():
+    async def write(ctx: StepContext) -> str:
+        return await ctx.model.text("hello")
+
+    done = await execute(writer(write), READY)
+    assert done.error.code == "no_model"
+    assert "OPENAI_API_KEY" in done.error.message
