@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from starlings.kafka.execution import Refused
 from starlings.kafka.until_taken import until_taken
@@ -36,4 +36,5 @@ def _without_result(end: End, error: StarlingsError) -> End:
     failed: dict[str, Any] = {"outcome": StepOutcome.ERROR, "output": None, "summary": None}
     if end.NAME == StepDone.NAME:
         failed |= {"compensation": None, "calls": []}
-    return end.model_copy(update={**failed, "error": error_info(error)})
+    failed["error"] = error_info(error)
+    return cast("End", end.model_copy(update=failed))
