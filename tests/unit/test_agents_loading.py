@@ -73,7 +73,13 @@ def test_a_file_elsewhere_can_import_its_neighbours(folder):
 
 
 def test_the_built_in_agents_are_found_by_their_entry_points():
-    assert [agent.name for agent in builtin_agents()] == ["math", "sensor", "string", "weather"]
+    assert [agent.name for agent in builtin_agents()] == [
+        "http",
+        "math",
+        "sensor",
+        "string",
+        "weather",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,9 @@ class HoldBack(logging.Filter):
 #: Libraries whose news at level info are of no use to an operator.
 CHATTY = ("aiokafka", "asyncio", "httpcore", "httpcore2", "httpx", "httpx2", "openai")
 
+#: Libraries whose lines at level debug hold headers of requests and answers, and so secrets.
+TELLING = ("httpcore", "httpcore2")
+
 
 def configure_logging(
     *,
@@ -153,8 +156,9 @@ def configure_logging(
     )
     logging.basicConfig(handlers=[handler], level=LEVELS[level], force=True)
     for chatty in CHATTY:
+        debug = logging.INFO if chatty in TELLING else logging.DEBUG
         logging.getLogger(chatty).setLevel(
-            logging.DEBUG if level == "debug" else max(LEVELS[level], logging.WARNING)
+            debug if level == "debug" else max(LEVELS[level], logging.WARNING)
         )
     # Whoever tries again says so, in words that tell what is tried.
     logging.getLogger("stamina").setLevel(logging.DEBUG if level == "debug" else logging.ERROR)

@@ -1,0 +1,5 @@
+"""How agents open addresses that a plan, a model or a web page gave them.
+
+`addresses` says which addresses may be reached, `guard` connects to nothing else, `fetching` gets
+an answer within limits, `secret_values` fills secrets in and takes them out of what comes back.
+"""
