@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from starlings.choreography import DecisionKind
+from starlings.choreography import DecisionKind, message_for
 from starlings.messages import (
     Compensation,
     CompensationDone,
@@ -38,6 +38,12 @@ class Saga(Story):
             f"{step}/{attempt}": undo.phase.value
             for (step, attempt), undo in self.run.undos.items()
         }
+
+
+def message_of(saga: Saga, kind: DecisionKind) -> Any:
+    """Build the message of the one decision of a kind that is owed."""
+    (decision,) = saga.owed(kind)
+    return message_for(saga.run, decision)
 
 
 def did(name: str, output: Any = None, *, attempt: int = 1) -> StepDone:

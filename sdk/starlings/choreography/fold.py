@@ -238,15 +238,14 @@ def _compensation_done(folding: Folding, fact: CompensationDone) -> Outcome:
     undo = run.undos.get((fact.step_id, fact.attempt))
     if undo is None:
         return Ignored("nothing of that attempt is to be undone")
-    if fact.number != undo.number:
-        return Ignored("stale try" if fact.number < undo.number else "try not made yet")
-    if undo.phase is not UndoPhase.RELEASED:
-        return Ignored(f"the undoing is {undo.phase.value}")
+    why = _says_nothing(run, undo, fact)
+    if why is not None:
+        return Ignored(why)
     step = run.steps[fact.step_id]
     run.add_usage(fact.usage)
     saga.confirm_release(run, step, undo)
     if fact.outcome is StepOutcome.OK:
-        saga.succeed(folding, step, undo)
+        saga.succeed(folding, step, undo, number=fact.number)
     else:
         error = fact.error or ErrorInfo(
             code=fact.outcome.value,
@@ -256,6 +255,24 @@ def _compensation_done(folding: Folding, fact: CompensationDone) -> Outcome:
         saga.fail(folding, step, undo, error)
     advance(folding)
     return folding.change()
+
+
+def _says_nothing(run: Run, undo: Undo, fact: CompensationDone) -> str | None:
+    """Say why the end of a try changes nothing; None where it counts.
+
+    A failure is of its own try only. A success is one however late it comes: also of a try that was
+    given up for its time, or of a step that was abandoned, until the end of the run is decided.
+    """
+    if not 1 <= fact.number <= undo.number:
+        return "no such try" if fact.number < 1 else "try not made yet"
+    if undo.phase is UndoPhase.UNDONE:
+        return "the undoing is undone"
+    if run.phase is RunPhase.ENDING:
+        return "the run is ending"
+    at_work = fact.number == undo.number and undo.phase is UndoPhase.RELEASED
+    if at_work or fact.outcome is StepOutcome.OK:
+        return None
+    return "stale try" if fact.number < undo.number else f"the undoing is {undo.phase.value}"
 
 
 def _timer_fired(folding: Folding, fact: TimerFired) -> Outcome:

@@ -26,7 +26,7 @@ from starlings.messages.plan import Approval, Timeouts
 
 from .context import combined_text
 from .state import Decision, DecisionKind, Run, StepState, Undo
-from .transitions import Phase
+from .transitions import Phase, UndoPhase
 
 ANNOUNCED = "/announced"
 ELSEWHERE = frozenset(  # carried out on other topics than `events`, so confirmed there
@@ -247,6 +247,5 @@ def _summary(run: Run, step: StepState) -> StepSummary:
 
 
 def _undone(undo: Undo) -> UndoSummary:
-    return UndoSummary(
-        attempt=undo.attempt, state=undo.phase.value, tries=undo.number, error=undo.error
-    )
+    error = None if undo.phase is UndoPhase.UNDONE else undo.error
+    return UndoSummary(attempt=undo.attempt, state=undo.phase.value, tries=undo.number, error=error)

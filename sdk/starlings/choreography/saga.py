@@ -9,6 +9,8 @@
 - A result that comes late (its attempt was given up, or its run has turned round) is undone too.
 - Each undoing is tried again. One that fails for good is abandoned: it goes to the dead letters,
   and what it depends on stays done; the rest is undone all the same.
+- A success counts however late it comes: of a try that was given up for its time, and of a step
+  that was abandoned, as long as the end of the run is not decided.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import heapq
 from starlings.messages.errors import ErrorInfo
 from starlings.messages.facts import RunOutcome, StepDone, StepOutcome, TimerKind
 from starlings.messages.ids import undo_id
-from starlings.messages.plan import Compensation, FailurePolicy
+from starlings.messages.plan import Compensation, FailurePolicy, Timeouts
 
 from .context import as_text, shorten
 from .folding import Folding
@@ -133,10 +135,20 @@ def release(folding: Folding) -> None:
         ident = _id(run, step, undo, DecisionKind.UNDO.value)
         why = run.reason or TOO_LATE
         folding.decide(Decision(ident, DecisionKind.UNDO, step.spec.id, attempt, why, undo.number))
-        limits = undo.spec.timeouts
-        if limits is not None and limits.queue_s is not None:
-            key = TimerKey(TimerKind.UNDO_RUN, step.spec.id, attempt)
-            folding.arm(key, limits.queue_s + (limits.run_s or 0))
+        folding.arm(TimerKey(TimerKind.UNDO_RUN, step.spec.id, attempt), _limit_s(run, undo))
+
+
+def _limit_s(run: Run, undo: Undo) -> float | None:
+    """Say how long a try may take: to wait for its agent, and to be done; None: without end.
+
+    What waits and what is at work looks the same from here, so a try that may work for as long as
+    it likes has a limit only where its own timeouts name one.
+    """
+    limits = undo.spec.timeouts or Timeouts()
+    queue_s = limits.queue_s
+    if queue_s is None and limits.run_s is not None:
+        queue_s = run.options.undo_queue_s
+    return None if queue_s is None else queue_s + (limits.run_s or 0)
 
 
 def _id(run: Run, step: StepState, undo: Undo, name: str) -> str:
@@ -148,12 +160,19 @@ def confirm_release(run: Run, step: StepState, undo: Undo) -> None:
     run.owed.pop(_id(run, step, undo, DecisionKind.UNDO.value), None)
 
 
-def succeed(folding: Folding, step: StepState, undo: Undo) -> None:
-    """An attempt has been undone."""
-    _disarm(folding.run, step, undo)
-    undo.error = None
-    folding.run.move_undo(undo, UndoEvent.SUCCEEDED)
-    if folding.run.phase is RunPhase.COMPENSATING and not step.blockers:
+def succeed(folding: Folding, step: StepState, undo: Undo, *, number: int) -> None:
+    """An attempt has been undone, by its latest try or by an earlier one of which no word came."""
+    run = folding.run
+    _disarm(run, step, undo)
+    if undo.phase is UndoPhase.RELEASED and number < undo.number:
+        _stop(folding, step, undo, "undone")
+    if undo.phase is UndoPhase.READY:
+        run.undo_ready.remove((-undo.step, undo.attempt))
+        heapq.heapify(run.undo_ready)
+    if undo.phase is not UndoPhase.FAILED:  # else its dead letter tells of the error
+        undo.error = None
+    run.move_undo(undo, UndoEvent.SUCCEEDED)
+    if run.phase is RunPhase.COMPENSATING and not step.blockers:
         clear(folding, [step])
 
 
@@ -181,12 +200,15 @@ def timed_out(folding: Folding, step: StepState, undo: Undo) -> None:
     """Stop a try whose time is over."""
     run = folding.run
     confirm_release(run, step, undo)
-    stop = _id(run, step, undo, DecisionKind.STOP.value)
-    folding.decide(
-        Decision(stop, DecisionKind.STOP, step.spec.id, undo.attempt, "timeout", undo.number)
-    )
+    _stop(folding, step, undo, "timeout")
     message = "the step was not undone in time (timeouts of its compensation)"
     fail(folding, step, undo, ErrorInfo(code="undo_timeout", message=message, retryable=True))
+
+
+def _stop(folding: Folding, step: StepState, undo: Undo, why: str) -> None:
+    """Tell whoever has the latest try that nobody waits for it."""
+    stop = _id(folding.run, step, undo, DecisionKind.STOP.value)
+    folding.decide(Decision(stop, DecisionKind.STOP, step.spec.id, undo.attempt, why, undo.number))
 
 
 def retry_due(folding: Folding, undo: Undo) -> None:

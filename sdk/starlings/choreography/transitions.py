@@ -128,6 +128,9 @@ UNDO_MOVES: dict[tuple[UndoPhase, UndoEvent], UndoPhase] = {
     (UndoPhase.WAITING, UndoEvent.DEPENDENTS_UNDONE): UndoPhase.READY,
     (UndoPhase.READY, UndoEvent.PLACE_FREE): UndoPhase.RELEASED,
     (UndoPhase.RELEASED, UndoEvent.SUCCEEDED): UndoPhase.UNDONE,
+    (UndoPhase.READY, UndoEvent.SUCCEEDED): UndoPhase.UNDONE,  # these: by an earlier try
+    (UndoPhase.BACKOFF, UndoEvent.SUCCEEDED): UndoPhase.UNDONE,
+    (UndoPhase.FAILED, UndoEvent.SUCCEEDED): UndoPhase.UNDONE,
     (UndoPhase.RELEASED, UndoEvent.FAILED_FOR_NOW): UndoPhase.BACKOFF,
     (UndoPhase.RELEASED, UndoEvent.FAILED_FOR_GOOD): UndoPhase.FAILED,
     (UndoPhase.BACKOFF, UndoEvent.RETRY_DUE): UndoPhase.READY,

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, Field, JsonValue
 from .base import NANO, AgentName, Message, Model, RunId, StepId, VariantName, is_none
 from .errors import ErrorInfo, Problem
 from .plan import (
+    UNDO_QUEUE_S,
     Approval,
     Compensation,
     FailurePolicy,
@@ -43,12 +44,14 @@ class RunRequested(Message):
     timeouts: Timeouts | None = None
     timeout_s: float | None = Field(default=None, gt=0)
     deadline: AwareDatetime | None = None
+    undo_queue_s: float | None = Field(default=None, gt=0, description="None: an hour")
     routing: dict[AgentName, dict[VariantName, Share]] | None = None
 
     def options(self) -> RunOptions:
         """Collect the run's choices, with defaults for what was left out."""
         names = RunOptions.model_fields.keys()
-        return RunOptions(**{n: v for n in names if (v := getattr(self, n)) is not None})
+        said = {n: v for n in names if (v := getattr(self, n)) is not None}
+        return RunOptions(**{"undo_queue_s": UNDO_QUEUE_S} | said)
 
 
 class Usage(Model):

@@ -125,6 +125,9 @@ class Step(Model):
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+UNDO_QUEUE_S = 3_600.0  # what a request means that says nothing: then it stands in the plan
+
+
 class RunOptions(Model):
     """Choices that hold for a whole run."""
 
@@ -134,6 +137,12 @@ class RunOptions(Model):
     timeouts: Timeouts = Field(default_factory=Timeouts)
     timeout_s: float | None = Field(default=None, gt=0, description="limit of the whole run")
     deadline: AwareDatetime | None = Field(default=None, description="end of the whole run")
+    undo_queue_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="how long a compensation whose own timeouts name no queue_s waits for an "
+        "agent, beside the time that it may take; None: as long as it has to",
+    )
     routing: dict[AgentName, dict[VariantName, Share]] = Field(
         default_factory=dict,
         description="share of the runs whose steps for an agent go to a variant of it",

@@ -66,7 +66,7 @@ def random_compensation(rng: Random) -> Compensation:
         agent="string",
         input=rng.choice((None, {"undo": 1})),
         retry=RetryPolicy(attempts=rng.randint(1, 3), initial_s=rng.choice((0, 1))),
-        timeouts=rng.choice((None, Timeouts(queue_s=4, run_s=2))),
+        timeouts=rng.choice((None, Timeouts(queue_s=4, run_s=2), Timeouts(run_s=2))),
     )
 
 
@@ -80,6 +80,7 @@ def random_options(rng: Random) -> RunOptions:
         retry=RetryPolicy(attempts=rng.randint(1, 3), initial_s=rng.choice((0, 1, 5))),
         timeouts=timeouts if rng.random() < 0.5 else Timeouts(),
         timeout_s=rng.choice((None, None, None, 30)),
+        undo_queue_s=rng.choice((None, 4)),
     )
 
 
