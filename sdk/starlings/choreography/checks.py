@@ -13,6 +13,7 @@ from starlings.messages.plan import WAITING_AGENTS, Compensation, Plan, RunOptio
 from starlings.messages.registry import AgentDefined, ToolDefinition
 
 from .context import references
+from .flow_checks import condition_problems, reference_without_dependency
 
 _NAMES_SHOWN = 8
 _CYCLES_SHOWN = 5
@@ -32,6 +33,8 @@ def step_problems(
         yield from _dependency_problems(step, names)
         yield from _reference_problems(step)
         yield from _waiting_problems(step)
+        if step.when is not None:
+            yield from condition_problems(step, step.when)
         if agents is not None and not _waits(step):
             yield from _agent_problems(step, agents, alive)
         if agents is not None and step.compensate is not None:
@@ -143,13 +146,7 @@ def _reference_problems(step: Step) -> Iterator[Problem]:
     for field in ("task", "input", "args"):
         for name in dict.fromkeys(references(getattr(step, field))):
             if name not in known:
-                yield Problem(
-                    code="reference_without_dependency",
-                    step=step.id,
-                    field=field,
-                    message=f"a template refers to step {name!r}, which is no dependency",
-                    remedy=f"add {name!r} to its depends_on",
-                )
+                yield reference_without_dependency(step, field, name)
 
 
 def _agent_problems(

@@ -10,12 +10,12 @@ import heapq
 from collections.abc import Sequence
 from typing import Any
 
-from starlings.messages.errors import ErrorInfo, Problem
+from starlings.messages.errors import ErrorInfo, Problem, StepFailed
 from starlings.messages.facts import RunOutcome, StepDone, TimerKind
 from starlings.messages.ids import attempt_id
 from starlings.messages.plan import FailurePolicy
 
-from . import asking, saga
+from . import asking, saga, skipping
 from .context import as_text, shorten
 from .folding import Folding, skip_id, whole_run_id
 from .retries import may_retry, next_level, variant_for, wait_s
@@ -114,7 +114,8 @@ def fail(folding: Folding, step: StepState, error: ErrorInfo) -> None:
         pause_s = wait_s(policy, tries, error, draw=draw)
         folding.arm(TimerKey(TimerKind.RETRY, step.spec.id, step.attempt), pause_s)
         return
-    _fail_for_good(folding, step, error)
+    if _give_up(folding, step, error):
+        _pass_on(folding, step)
 
 
 _TURNS = {
@@ -123,20 +124,24 @@ _TURNS = {
 }
 
 
-def _fail_for_good(folding: Folding, step: StepState, error: ErrorInfo) -> None:
+def _give_up(folding: Folding, step: StepState, error: ErrorInfo) -> bool:
+    """Fail a step for good; say whether what depends on it goes on all the same."""
     run = folding.run
+    step.error = error
     on_failure = run.failure_policy(step)
+    run.move(step, StepEvent.FAILED_FOR_GOOD)
     if run.phase is RunPhase.RUNNING and on_failure in _TURNS:
-        run.move(step, StepEvent.FAILED_FOR_GOOD)
         failed = ErrorInfo(
             code=error.code, message=f"step {step.spec.id!r} failed: {error.message}"
         )
         turn_round(folding, _TURNS[on_failure], RunOutcome.FAILED, failed)
-    elif on_failure is FailurePolicy.SKIP_DEPENDENTS and run.phase is not RunPhase.COMPENSATING:
-        run.move(step, StepEvent.FAILED_FOR_GOOD)
+    elif run.phase is RunPhase.COMPENSATING:
+        saga.note_settled(folding, step)
+    elif on_failure is FailurePolicy.SKIP_DEPENDENTS:
         _skip_dependents(folding, step)
     else:
-        settle(folding, step, StepEvent.FAILED_FOR_GOOD)
+        return run.phase is RunPhase.RUNNING
+    return False
 
 
 def settle(folding: Folding, step: StepState, event: StepEvent) -> None:
@@ -145,13 +150,44 @@ def settle(folding: Folding, step: StepState, event: StepEvent) -> None:
     run.move(step, event)
     if run.phase is RunPhase.COMPENSATING:
         saga.note_settled(folding, step)
-    if run.phase is not RunPhase.RUNNING:
-        return
-    for index in step.dependents:
-        dependent = run.order[index]
-        dependent.missing -= 1
-        if not dependent.missing and dependent.phase is Phase.WAITING:
-            run.move(dependent, StepEvent.DEPENDENCIES_SETTLED)
+    if run.phase is RunPhase.RUNNING:
+        _pass_on(folding, step)
+
+
+def _pass_on(folding: Folding, settled: StepState) -> None:
+    """Let everything go on that waited for a step; what settles by that is passed on as well."""
+    run = folding.run
+    todo = [settled]
+    while todo:
+        for index in todo.pop().dependents:
+            dependent = run.order[index]
+            dependent.missing -= 1
+            if not dependent.missing and _settles(folding, dependent):
+                todo.append(dependent)
+
+
+def open_steps(folding: Folding, steps: Sequence[StepState]) -> None:
+    """Let steps begin that wait for nothing (any more)."""
+    for step in steps:
+        if not step.missing and _settles(folding, step):
+            _pass_on(folding, step)
+
+
+def _settles(folding: Folding, step: StepState) -> bool:
+    """Make a step ready whose dependencies have settled; True where that settles it at once."""
+    run = folding.run
+    if step.phase is not Phase.WAITING or run.phase is not RunPhase.RUNNING:
+        return False
+    try:
+        skips = skipping.is_skipped(run, step)
+    except StepFailed as error:
+        return _give_up(folding, step, ErrorInfo(code=error.code, message=str(error)))
+    if not skips:
+        run.move(step, StepEvent.DEPENDENCIES_SETTLED)
+        return False
+    run.move(step, StepEvent.CONDITION_FALSE)
+    folding.decide(Decision(skip_id(run, step.spec.id), DecisionKind.SKIP, step.spec.id))
+    return True
 
 
 def _skip_dependents(folding: Folding, failed: StepState) -> None:
@@ -234,6 +270,7 @@ def advance(folding: Folding) -> None:
     saga.release(folding)
     if run.phase is RunPhase.RUNNING and not run.paused:
         _release(folding)
+        saga.release(folding)  # a signal that was kept may have led to a failure
     if run.unsettled == 0 and run.phase in _ENDS and saga.is_over(run):
         outcome = saga.outcome(run, run.outcome or _natural_outcome(run))
         _end(folding, _ENDS[run.phase], outcome, run.error or _first_error(run))
@@ -275,7 +312,7 @@ def _ask(folding: Folding, step: StepState) -> None:
 
 def _natural_outcome(run: Run) -> RunOutcome:
     phases = {step.phase for step in run.order}
-    if phases <= {Phase.DONE}:
+    if Phase.FAILED not in phases:  # what is skipped without a failure, was not to be done
         return RunOutcome.COMPLETED
     return RunOutcome.PARTIAL if Phase.DONE in phases else RunOutcome.FAILED
 

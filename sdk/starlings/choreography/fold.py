@@ -53,6 +53,7 @@ from .consequences import (
     fail,
     give_up_waiting,
     interrupt,
+    open_steps,
     reject,
     reported,
     settle,
@@ -109,9 +110,7 @@ def begin(
         commands.cancel_requested(folding, cancel)
         return run, folding.change()
     arm_deadline(folding)
-    for step in run.order:
-        if not step.missing:
-            run.move(step, StepEvent.DEPENDENCIES_SETTLED)
+    open_steps(folding, run.order)
     advance(folding)
     return run, folding.change()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from starlings.messages.base import Message
 from starlings.messages.commands import StopRequested
@@ -25,6 +25,8 @@ from starlings.messages.ids import attempt_id, undo_id
 from starlings.messages.plan import Approval, Timeouts
 
 from .context import combined_text
+from .results import results_of
+from .skipping import skip_reason
 from .state import Decision, DecisionKind, Run, StepState, Undo
 from .transitions import Phase, UndoPhase
 
@@ -47,7 +49,7 @@ def message_for(run: Run, decision: Decision) -> Message:
     if kind is DecisionKind.RELEASE:
         return step_ready(run, run.steps[step_id])
     if kind is DecisionKind.SKIP:
-        return StepSkipped(run_id=run.run_id, step_id=step_id, because=decision.because)
+        return _step_skipped(run, run.steps[step_id])
     if kind is DecisionKind.STOP:
         return _stop_requested(run, decision)
     if kind is DecisionKind.ASK:
@@ -55,6 +57,15 @@ def message_for(run: Run, decision: Decision) -> Message:
     if kind in (DecisionKind.UNDO, DecisionKind.BURY):
         return _compensation_ready(run, decision)
     return run_done(run)
+
+
+def _step_skipped(run: Run, step: StepState) -> StepSkipped:
+    return StepSkipped(
+        run_id=run.run_id,
+        step_id=step.spec.id,
+        because=step.because,
+        reason="" if step.because else skip_reason(run, step),
+    )
 
 
 def confirmation_for(run: Run, decision: Decision) -> Confirmation | None:
@@ -148,7 +159,7 @@ def _approval_requested(run: Run, step: StepState) -> ApprovalRequested:
         step_id=step.spec.id,
         attempt=step.attempt,
         approval=step.spec.approval or Approval(question=step.spec.task),
-        context=_context(run, step),
+        context=results_of(run, step),
     )
 
 
@@ -190,27 +201,10 @@ def step_ready(run: Run, step: StepState) -> StepReady:
         input=spec.input,
         tool=spec.tool,
         args=spec.args,
-        context=_context(run, step),
+        context=results_of(run, step),
         timeouts=run.timeouts(step),
         variant=step.variant,
         generation=run.generation,
-    )
-
-
-def _context(run: Run, step: StepState) -> list[DependencyResult]:
-    return [_dependency_result(run.steps[d]) for d in dict.fromkeys(step.spec.depends_on)]
-
-
-def _dependency_result(step: StepState) -> DependencyResult:
-    if not step.settled:
-        raise InvariantBroken(f"step {step.spec.id!r} is handed on before it has settled")
-    # Not validated again: all of it was, when its fact was read, and outputs may be large.
-    return DependencyResult.model_construct(
-        step_id=step.spec.id,
-        agent=step.spec.agent,
-        summary=step.summary or "",
-        output=step.output,
-        error=step.error if step.phase is Phase.FAILED else None,
     )
 
 
@@ -223,7 +217,7 @@ def run_done(run: Run) -> RunDone:
         run_id=run.run_id,
         outcome=run.outcome,
         text=combined_text(steps),
-        output=run.order[-1].output if run.order else None,
+        output=_final(run),
         steps=steps,
         error=run.error,
         problems=run.problems,
@@ -231,6 +225,11 @@ def run_done(run: Run) -> RunDone:
         duration_s=max(run.ended_ms - run.began_ms, 0) / 1000,
         generation=run.generation,
     )
+
+
+def _final(run: Run) -> Any:
+    """Take the output of the plan's last step that was to be done."""
+    return next((step.output for step in reversed(run.order) if not step.passed_over), None)
 
 
 def _summary(run: Run, step: StepState) -> StepSummary:

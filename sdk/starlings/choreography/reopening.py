@@ -23,7 +23,7 @@ from starlings.messages.facts import (
 )
 
 from . import saga, snapshot
-from .consequences import advance
+from .consequences import advance, open_steps
 from .fold import begin, fold
 from .folding import Folding
 from .state import Change, Ignored, Run, TimerKey
@@ -59,7 +59,7 @@ def _not_to_do(run: Run, step_id: str | None) -> str | None:
             "what the run did has been undone: send its request again; or, where a step could not "
             "be undone, ask for that compensation"
         )
-    if all(step.phase is Phase.DONE for step in run.order):
+    if all(step.phase is Phase.DONE or step.passed_over for step in run.order):
         return "the run has no step that is not done"
     done = step_id is not None and run.steps[step_id].phase is Phase.DONE
     return f"the step {step_id!r} is done" if done else None
@@ -126,9 +126,7 @@ def _do_again(folding: Folding, fact: RetryRequested) -> None:
     run.unsettled = len(again)
     for step in again:
         step.missing = sum(not run.steps[d].settled for d in set(step.spec.depends_on))
-    for step in again:
-        if not step.missing:
-            run.move(step, StepEvent.DEPENDENCIES_SETTLED)
+    open_steps(folding, again)
 
 
 def retell(history: Iterable[Recorded]) -> Run | None:

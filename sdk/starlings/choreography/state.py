@@ -127,6 +127,11 @@ class StepState:
         """Whether nothing more will happen to this step."""
         return self.phase in SETTLED
 
+    @property
+    def passed_over(self) -> bool:
+        """Whether it was skipped because it was not to be done: nothing has failed."""
+        return self.phase is Phase.SKIPPED and self.because is None
+
 
 @dataclass(slots=True)
 class Undo:

@@ -41,6 +41,7 @@ class StepEvent(StrEnum):
     FAILED_FOR_GOOD = "failed for good"
     RETRY_DUE = "retry due"
     DEPENDENCY_FAILED = "dependency failed"
+    CONDITION_FALSE = "condition false, or dependencies skipped"
     ASKED = "asked"
     STOPPED = "stopped"
     REOPENED = "reopened"
@@ -101,6 +102,8 @@ UNDOING = frozenset({UndoPhase.READY, UndoPhase.RELEASED, UndoPhase.BACKOFF})
 STEP_MOVES: dict[tuple[Phase, StepEvent], Phase] = {
     (Phase.WAITING, StepEvent.DEPENDENCIES_SETTLED): Phase.READY,
     (Phase.WAITING, StepEvent.DEPENDENCY_FAILED): Phase.SKIPPED,
+    (Phase.WAITING, StepEvent.CONDITION_FALSE): Phase.SKIPPED,
+    (Phase.WAITING, StepEvent.FAILED_FOR_GOOD): Phase.FAILED,
     (Phase.WAITING, StepEvent.STOPPED): Phase.CANCELLED,
     (Phase.READY, StepEvent.PLACE_FREE): Phase.RELEASED,
     (Phase.READY, StepEvent.STOPPED): Phase.CANCELLED,

@@ -20,6 +20,7 @@ from rich.tree import Tree
 
 from starlings.choreography import Phase, Run, StepState, Undo
 from starlings.choreography.context import as_text
+from starlings.choreography.skipping import skip_reason
 from starlings.client import RunView
 from starlings.kafka.codec import Received
 from starlings.messages import (
@@ -188,8 +189,8 @@ def _told(view: RunView, step: StepState, undo: Undo | None) -> str:
     if step.error is not None:
         again = f" (attempt {step.attempt})" if step.phase is not Phase.FAILED else ""
         return clean(step.error.message) + again
-    if step.phase is Phase.SKIPPED and step.because:
-        return f"skipped: {step.because} failed"
+    if step.phase is Phase.SKIPPED and view.run is not None:
+        return f"skipped: {skip_reason(view.run, step)}"
     trace = view.traces.get(step.spec.id)
     if step.phase is Phase.RUNNING and trace is not None and trace.progress is not None:
         return clean(as_text(trace.progress))

@@ -13,6 +13,7 @@ from .commands import (
     SignalReceived,
     StopRequested,
 )
+from .conditions import Condition
 from .dead_letters import (
     GROUP_HEADER,
     REDRIVE_HEADER,
@@ -95,6 +96,7 @@ from .plan import (
     RetryPolicy,
     RunOptions,
     SignalWait,
+    SkippedPolicy,
     Step,
     Timeouts,
 )
@@ -165,6 +167,7 @@ __all__ = [
     "CompensationDone",
     "CompensationReady",
     "CompensationScheduled",
+    "Condition",
     "ConfigError",
     "DeadLetterDiscarded",
     "DeadLetterRedriven",
@@ -198,6 +201,7 @@ __all__ = [
     "RunSnapshot",
     "SignalReceived",
     "SignalWait",
+    "SkippedPolicy",
     "StarlingsError",
     "Step",
     "StepDone",

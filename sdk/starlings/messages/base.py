@@ -27,6 +27,11 @@ def is_none(value: object) -> bool:
     return value is None
 
 
+def is_false(value: object) -> bool:
+    """Say whether a flag is to be left out of the JSON."""
+    return value is False
+
+
 class Model(BaseModel):
     """Base of all that travels: unknown fields are accepted, values do not change."""
 

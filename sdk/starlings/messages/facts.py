@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from pydantic import AwareDatetime, Field, JsonValue
 
-from .base import NANO, AgentName, Message, Model, RunId, StepId, VariantName, is_none
+from .base import NANO, AgentName, Message, Model, RunId, StepId, VariantName, is_false, is_none
 from .errors import ErrorInfo, Problem
 from .plan import (
     UNDO_QUEUE_S,
@@ -136,6 +136,9 @@ class DependencyResult(Model):
     summary: str
     output: JsonValue = None
     error: ErrorInfo | None = None
+    skipped: bool = Field(
+        default=False, exclude_if=is_false, description="a condition was false; no output"
+    )
 
 
 class StepReady(Message):
@@ -282,13 +285,14 @@ class CompensationAbandoned(Message):
 
 
 class StepSkipped(Message):
-    """A step will not run, because a step it depends on failed."""
+    """A step will not run: a step it depends on failed, or a condition does not hold."""
 
     NAME: ClassVar[str] = "step_skipped"
 
     run_id: RunId
     step_id: StepId
-    because: StepId
+    because: StepId | None = Field(default=None, exclude_if=is_none, description="what failed")
+    reason: str = ""
 
 
 class TimerKind(StrEnum):
@@ -368,7 +372,9 @@ class RunDone(Message):
     run_id: RunId
     outcome: RunOutcome
     text: str = ""
-    output: JsonValue = Field(default=None, description="output of the plan's last step")
+    output: JsonValue = Field(
+        default=None, description="output of the plan's last step that was to be done"
+    )
     steps: list[StepSummary] = Field(default_factory=list)
     error: ErrorInfo | None = None
     problems: list[Problem] = Field(default_factory=list)

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, Field, JsonValue, model_validator
 
-from .base import AgentName, Model, SignalName, StepId, VariantName
+from .base import AgentName, Model, SignalName, StepId, VariantName, is_none
+from .conditions import Condition
 
 HUMAN = "human"
 SIGNAL = "signal"
@@ -98,6 +99,13 @@ class SignalWait(Model):
     )
 
 
+class SkippedPolicy(StrEnum):
+    """What dependencies that were skipped mean for a step."""
+
+    RUN = "run"
+    SKIP = "skip"
+
+
 class Step(Model):
     """One unit of work for one agent, or something that the run waits for.
 
@@ -120,6 +128,16 @@ class Step(Model):
     )
     approval: Approval | None = None
     signal: SignalWait | None = None
+    when: Condition | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="skip the step unless this holds once its dependencies have settled",
+    )
+    on_skipped: SkippedPolicy | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="what skipped dependencies mean; None: the step is skipped where all are",
+    )
 
 
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -21,6 +21,7 @@ from starlings.messages import (
     CancelRequested,
     Compensation,
     CompensationDone,
+    Condition,
     Envelope,
     ErrorInfo,
     Message,
@@ -380,6 +381,22 @@ def asking(recorder: Recorder) -> None:
     run.ok("s2", "thanks")
 
 
+def conditions(recorder: Recorder) -> None:
+    """A branch that is not taken, the one that is, and where they meet."""
+    few = Condition(value="{{steps.s2.output}}", less_than=5)
+    steps = (
+        DEMO[1],
+        Step(id="few", agent="string", task="spell them", depends_on=["s2"], when=few),
+        Step(id="many", agent="math", task="sum", depends_on=["s2"], when=Condition(none=[few])),
+        Step(id="more", agent="math", task="go on", depends_on=["many"]),
+        Step(id="end", agent="string", task="tell", depends_on=["few", "more"]),
+    )
+    run = Told(recorder, "conditions", *steps)
+    run.ok("s2", 2)
+    run.ok("few", "Hello, World")
+    run.ok("end", "told")
+
+
 SCENARIOS: dict[str, Callable[[Recorder], None]] = {
     "demo": demo,
     "retry": retry,
@@ -394,6 +411,7 @@ SCENARIOS: dict[str, Callable[[Recorder], None]] = {
     "abandoned": abandoned,
     "reopened": reopened,
     "asking": asking,
+    "conditions": conditions,
 }
 
 

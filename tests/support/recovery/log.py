@@ -25,6 +25,7 @@ from starlings.messages import (
     StepDone,
     StepOutcome,
     StepReady,
+    StepSkipped,
     TimerFired,
     TimerKind,
 )
@@ -56,6 +57,7 @@ class Story:
     out: set[tuple[str, int]] = field(default_factory=set)
     released: set[tuple[str, int]] = field(default_factory=set)
     reported: set[tuple[str, int]] = field(default_factory=set)
+    skipped: set[str] = field(default_factory=set)  # because of a condition
     words: set[str] = field(default_factory=set)  # steps and signals that somebody answered
     done: dict[str, int] = field(default_factory=dict)  # step → attempt whose result counts
     compensable: dict[str, int] = field(default_factory=dict)  # of these, what can be undone
@@ -69,6 +71,8 @@ class Story:
         if isinstance(fact, CompensationDone):
             if fact.outcome is StepOutcome.OK:
                 self.undone.add((fact.step_id, fact.attempt))
+        elif isinstance(fact, StepSkipped):
+            self._skip(fact)
         elif isinstance(fact, ApprovalGiven):
             self.words.add(fact.step_id)
         elif isinstance(fact, SignalReceived):
@@ -77,6 +81,12 @@ class Story:
             self._reopen(fact)
         else:
             self._tell(fact)
+
+    def _skip(self, fact: StepSkipped) -> None:
+        if fact.because is None:
+            for name in self._spec(fact.step_id).depends_on:
+                assert self._settled(name), f"{fact.step_id} skipped before {name} has settled"
+            self.skipped.add(fact.step_id)
 
     def _reopen(self, fact: RetryRequested) -> None:
         if not self.ended or fact.generation != self.generation + 1:
@@ -173,12 +183,22 @@ class Story:
         if step_id in self.succeeded:
             return True
         spec = self._spec(step_id)
+        if step_id in self.skipped or self._is_unjudged(spec):
+            return True
         if spec.approval or spec.signal:
             return bool({step_id, spec.signal.name if spec.signal else ""} & self.words)
         policy = spec.on_failure or self.options.on_failure
         attempts = (spec.retry or self.options.retry).attempts
         tried = len(self.failed.get(step_id, ()))
         return policy is FailurePolicy.CONTINUE and (step_id in self.hopeless or tried >= attempts)
+
+    def _is_unjudged(self, spec: Step) -> bool:
+        """Whether its condition may have failed it, of which there is no fact."""
+        policy = spec.on_failure or self.options.on_failure
+        begun = any(name == spec.id for name, _ in self.released)
+        if spec.when is None or policy is not FailurePolicy.CONTINUE or begun:
+            return False
+        return all(self._settled(name) for name in spec.depends_on)
 
 
 class Log:

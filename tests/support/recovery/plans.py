@@ -11,6 +11,7 @@ from starlings.messages import (
     Approval,
     ApprovalDefault,
     Compensation,
+    Condition,
     FailurePolicy,
     Message,
     Plan,
@@ -20,6 +21,7 @@ from starlings.messages import (
     RetryPolicy,
     RunOptions,
     SignalWait,
+    SkippedPolicy,
     Step,
     Timeouts,
 )
@@ -31,11 +33,14 @@ def random_plan(rng: Random) -> Plan:
     """Draw a directed acyclic graph of one to seven steps."""
     count = rng.randint(1, 7)
     names = [f"s{i}" for i in range(count)]
+    before = [[other for other in names[:i] if rng.random() < 0.4] for i in range(count)]
     steps = [
         Step(
             id=name,
             task=f"task {name}",
-            depends_on=[other for other in names[:i] if rng.random() < 0.4],
+            depends_on=before[i],
+            when=random_condition(rng, before[i]),
+            on_skipped=rng.choice((None, None, *SkippedPolicy)),
             on_failure=rng.choice((None, None, *_POLICIES)),
             compensate=random_compensation(rng) if rng.random() < 0.25 else None,
             **random_wait(rng),
@@ -44,6 +49,16 @@ def random_plan(rng: Random) -> Plan:
         for i, name in enumerate(names)
     ]
     return Plan(steps=steps)
+
+
+def random_condition(rng: Random, before: list[str]) -> Condition | None:
+    """Draw a condition on an earlier result: on its state, or on what may not be there."""
+    if not before or rng.random() < 0.75:
+        return None
+    name = rng.choice(before)
+    if rng.random() < 0.4:
+        return Condition(value=f"{{{{steps.{name}.state}}}}", one_of=["done", "failed"])
+    return Condition(value=f"{{{{steps.{name}.output.pick}}}}", less_than=500)
 
 
 def random_wait(rng: Random) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def test_a_template_that_stands_for_nothing_fails_the_step_and_says_why(template
     with pytest.raises(StepFailed) as caught:
         resolve(work)
     assert caught.value.code == "template_unresolved"
-    assert str(caught.value) == f"{template} in the task cannot be resolved: {why}"
+    assert str(caught.value) == f"{template} cannot be resolved: {why}"
 
 
 def test_references_are_found_wherever_texts_are():

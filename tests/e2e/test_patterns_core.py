@@ -1,0 +1,62 @@
+"""Patterns of plans on a running system: conditions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.asking import SLOW, facts_of, slow
+
+from starlings.messages import RunOutcome, StepReady, StepSkipped
+
+pytestmark = pytest.mark.kafka
+
+WITHIN_S = 60.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def started(system):
+    """What all tests of this file need."""
+    system.start("coordinator", "planner", SLOW)
+
+
+@pytest.fixture
+async def client(system):
+    async with system.client() as client:
+        yield client
+
+
+def when(value: str, **comparison: Any) -> dict[str, Any]:
+    return {"value": f"{{{{steps.{value}}}}}", **comparison}
+
+
+async def test_a_branch_that_is_not_taken_is_skipped_and_the_log_says_why(client):
+    plan = [
+        slow("n", returns=7),
+        slow("few", "n") | {"when": when("n.output", at_most=3)},
+        slow("few2", "few"),
+        slow("many", "n") | {"when": when("n.output", more_than=3)},
+        slow("end", "few2", "many", returns="end"),
+    ]
+    run = await client.submit(plan=plan)
+
+    done = await run.result(timeout_s=WITHIN_S)
+
+    assert (done.outcome, done.output) == (RunOutcome.COMPLETED, "end")
+    assert [s.state for s in done.steps] == ["done", "skipped", "skipped", "done", "done"]
+    skips = await facts_of(client, run.run_id, StepSkipped)
+    assert [(s.step_id, s.reason) for s in skips] == [
+        ("few", "its condition does not hold: steps.n.output at most 3"),
+        ("few2", "all that it depends on was skipped"),
+    ]
+
+
+async def test_a_condition_over_a_value_that_is_not_there_fails_its_step(client):
+    plan = [slow("n", returns={"a": 1}), slow("b", "n") | {"when": when("n.output.b", equals=1)}]
+    run = await client.submit(plan=plan, on_failure="stop")
+
+    done = await run.result(timeout_s=WITHIN_S)
+
+    assert (done.outcome, done.error.code) == (RunOutcome.FAILED, "template_unresolved")
+    assert "{{steps.n.output.b}} cannot be resolved: there is no 'b' in it" in done.error.message
+    assert await facts_of(client, run.run_id, StepReady) == []
