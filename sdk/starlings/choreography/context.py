@@ -96,10 +96,7 @@ def refer(reference: str, known: Mapping[str, DependencyResult]) -> Any:
     Raises:
         StepFailed: `template_unresolved`, where a result or a path in it does not exist.
     """
-    match = _TEMPLATE.fullmatch(reference.strip())
-    if match is None:
-        raise StepFailed(f"{reference!r} is no reference", code="template_unresolved")
-    return _look_up(match, known)
+    return _resolve(reference, known)
 
 
 def unreadable(reference: str) -> str | None:

@@ -160,3 +160,9 @@ def test_the_combined_text_says_what_became_of_each_step():
         ]
     )
     assert text == "math: 50 | math:  | math: ERROR - it broke | math: SKIPPED | math: CANCELLED"
+
+
+def test_a_dependency_that_was_skipped_is_told_as_skipped():
+    skipped = DependencyResult(step_id="a", agent="math", summary="", skipped=True)
+    told = render_task(ready("go on", skipped))
+    assert '{"step": "a", "agent": "math", "skipped": true}' in told

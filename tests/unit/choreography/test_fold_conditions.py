@@ -5,12 +5,21 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from support.runs import Story, failed, ok, step, steps_of, waits
+from support.runs import BEGIN_MS, Story, failed, ok, step, steps_of, waits
 from support.sagas import Saga, did
 
-from starlings.choreography import DecisionKind, message_for, refusal
+from starlings.choreography import DecisionKind, message_for, refusal, reopen
 from starlings.choreography.fold import record_end
-from starlings.messages import Condition, FailurePolicy, RunOutcome, SignalReceived, StepSkipped
+from starlings.choreography.skipping import skip_reason
+from starlings.choreography.snapshot import save
+from starlings.messages import (
+    Condition,
+    FailurePolicy,
+    RetryRequested,
+    RunOutcome,
+    SignalReceived,
+    StepSkipped,
+)
 
 CONTINUE, SKIP = FailurePolicy.CONTINUE, FailurePolicy.SKIP_DEPENDENTS
 
@@ -94,9 +103,9 @@ def test_a_run_whose_last_steps_were_not_to_be_done_is_completed():
 
 
 def test_a_condition_that_cannot_be_judged_fails_its_step_as_its_policy_says():
-    story = Story("n", step("b", "n", when=if_more("n", 1, ".x")), "c<b")
+    story = Story("n", step("b", "n", when=if_more("n", 1, ".x")), "c<b", "d<n")
     story.tell(ok("n", 3))
-    assert story.phases() == {"n": "done", "b": "failed", "c": "cancelled"}
+    assert story.phases() == {"n": "done", "b": "failed", "c": "cancelled", "d": "cancelled"}
     assert (story.end.outcome, story.end.error.code) == (RunOutcome.FAILED, "template_unresolved")
     assert story.end.error.message == (
         "step 'b' failed: {{steps.n.output.x}} cannot be resolved: there is no 'x' in it"
@@ -132,3 +141,24 @@ def test_a_kept_signal_that_leads_to_a_condition_in_error_lets_what_was_done_be_
     saga = Saga("a", waits("paid", "a"), off)
     saga.tell(SignalReceived(run_id="r", name="payment", payload={}), did("a"))
     assert saga.undos() == ["a/1/1"]
+
+
+def test_a_reopened_run_skips_again_what_is_not_to_be_done():
+    off = step("off", "n", when=if_more("n", 10))
+    story = Story("n", off, "off2<off", "b<n")
+    story.tell(ok("n", 1), failed("b"))
+    assert skip_reason(story.run, story.run.steps["off"]).startswith("its condition")
+    record_end(story.run)
+    word = RetryRequested(run_id="r", generation=1, plan_offset=7, state=save(story.run))
+    story.run, change = reopen(word, at_ms=BEGIN_MS)
+    assert [d.id for d in change.decisions] == [
+        "r/off/step_skipped/1",
+        "r/off2/step_skipped/1",
+        "r/b/2/step_ready",
+    ]
+
+
+def test_a_step_that_is_skipped_because_of_a_failure_names_it():
+    story = Story("a", "b<a", on_failure=SKIP)
+    story.tell(failed("a"))
+    assert skip_reason(story.run, story.run.steps["b"]) == "a failed"
