@@ -102,6 +102,11 @@ class View:
         """Find what is remembered of a piece of work."""
         return self._attempts.get(work)
 
+    def offset(self, work: str) -> int:
+        """Say where what is remembered of a piece of work lies; -1: nowhere."""
+        entry = self._entries.get(work)
+        return entry.offset if entry is not None else -1
+
     def call(self, work: str, call: str) -> CallCheckpoint | None:
         """Find the answer of a call."""
         entry = self._entries.get(call_key(work, call))

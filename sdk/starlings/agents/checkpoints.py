@@ -21,10 +21,11 @@ from typing import TypeVar
 import structlog
 from aiokafka import ConsumerRecord
 
-from starlings.kafka.dead_letters import bury
+from starlings.kafka.dead_letters import Copy, bury
 from starlings.messages import (
     AttemptCheckpoint,
     CallCheckpoint,
+    ErrorInfo,
     Headers,
     TransientError,
     UndecodableMessage,
@@ -160,6 +161,24 @@ class CheckpointStore:
         await asyncio.gather(*(self._drop(partition, key) for key in calls))
         if work in keys:
             await self._drop(partition, work)
+
+    async def bury(self, partition: int, work: str, reason: ErrorInfo) -> None:
+        """Put what is remembered of a piece of work into the dead letters; it stays here as well.
+
+        For what is a checkpoint, and yet nobody can go by it.
+        """
+        offset, kept = self.view(partition).offset(work), self.get(partition, work)
+        if kept is None:
+            return
+        value, headers = await _insist(
+            lambda: self._ports.codec.encode(
+                kept, id=f"{kept.key}/{kept.NAME}", subject=work.partition("/")[0]
+            )
+        )
+        record = Copy(self.topic, partition, offset, work.encode(), value, headers)
+        await _insist(
+            lambda: bury(self._ports.publisher, record, reason, topics=self._ports.topics)
+        )
 
     async def _drop(self, partition: int, key: str) -> None:
         offset = await self._write(partition, key, None, [])

@@ -7,11 +7,12 @@ task and the results that it was given are not here: what a look needs is in the
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol, Self
+from typing import Annotated, Any, Protocol, Self
 
-from pydantic import JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 
 from starlings.messages import (
     AttemptCheckpoint,
@@ -23,25 +24,48 @@ from starlings.messages import (
 )
 from starlings.messages.base import AgentName, RunId, StepId, VariantName
 
-from .attempt import limit_of
+from .attempt import LONGEST_S, limit_of
 from .context import Heartbeat, StepContext
 from .status import JobStatus, Phase
 from .vigil import Vigil
 
+LATEST_MS = 253_402_300_799_000  # a second before the year 10000: dates go no further
+Moment = Annotated[int, Field(ge=0, le=LATEST_MS)]
 
-class Held(Model):
-    """A job or sensor that waits; times are of the wall clock, in milliseconds since 1970."""
+
+class Attempt(Model):
+    """Which attempt something was kept of."""
 
     run_id: RunId
     step_id: StepId
-    attempt: int
+    attempt: int = Field(ge=1)
+
+    @classmethod
+    def named(cls, checkpoint: AttemptCheckpoint) -> Self | None:
+        """Find its name, where the rest of what was kept cannot be read; None where that fails too.
+
+        It is the name of the work; what was sent back from the dead letters has another one, so
+        there it is what the job says of itself.
+        """
+        parts = dict(
+            zip(("run_id", "step_id", "attempt"), checkpoint.work.split("/"), strict=False)
+        )
+        for said in (parts if checkpoint.work.count("/") == len(parts) - 1 else {}, checkpoint.job):
+            with suppress(ValidationError):
+                return cls.model_validate(said)
+        return None
+
+
+class Held(Attempt):
+    """A job or sensor that waits; times are of the wall clock, in milliseconds since 1970."""
+
     agent: AgentName
     variant: VariantName | None = None
-    generation: int = 0
+    generation: int = Field(default=0, ge=0)
     handle: JsonValue = None
-    began_ms: int
-    deadline_ms: int | None = None
-    heartbeat_s: float | None = None
+    began_ms: Moment
+    deadline_ms: Moment | None = None
+    heartbeat_s: float | None = Field(default=None, gt=0, le=LONGEST_S)
     traceparent: str | None = None
     causation_id: str | None = None
 
@@ -56,7 +80,7 @@ class Held(Model):
         causation_id: str | None,
     ) -> Self:
         """Say what to keep of a step."""
-        limit_s = limit_of(ready.timeouts)
+        limit_s, heartbeat_s = limit_of(ready.timeouts), ready.timeouts.heartbeat_s
         return cls(
             run_id=ready.run_id,
             step_id=ready.step_id,
@@ -67,7 +91,7 @@ class Held(Model):
             handle=handle,
             began_ms=began_ms,
             deadline_ms=None if limit_s is None else began_ms + int(limit_s * 1_000),
-            heartbeat_s=ready.timeouts.heartbeat_s,
+            heartbeat_s=None if heartbeat_s is None else min(heartbeat_s, LONGEST_S),
             traceparent=traceparent,
             causation_id=causation_id,
         )

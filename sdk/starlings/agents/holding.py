@@ -23,6 +23,7 @@ from typing import Any
 
 import structlog
 
+from starlings.kafka.until_taken import until_taken
 from starlings.messages import (
     AttemptCheckpoint,
     ErrorInfo,
@@ -36,7 +37,7 @@ from starlings.messages import (
 from .checkpoints import CheckpointStore
 from .context import StepContext
 from .execute import step_done
-from .held import Held, Voice, Waiting, cancelled, out_of_time
+from .held import Attempt, Held, Voice, Waiting, cancelled, out_of_time
 from .model_port import Spent
 from .status import Phase
 from .stops import Stops
@@ -48,6 +49,7 @@ log = structlog.get_logger(__name__)
 
 ENDS_AT_ONCE = 32
 LOOK_AGAIN_S = 30.0  # after an error of our own
+SHORTEST_WAIT_S = 0.05  # whatever signs of life somebody asks for
 SAID_BEFORE = repr({"phase": str(Phase.RUNNING)})  # by whoever looked after it before
 
 
@@ -191,7 +193,9 @@ class Holding:
 
     def _most(self, held: Held, wait_s: float) -> float:
         """Look often enough for the signs of life that the coordinator expects."""
-        return wait_s if held.heartbeat_s is None else min(wait_s, held.heartbeat_s / 3)
+        if held.heartbeat_s is None:
+            return wait_s
+        return min(wait_s, max(held.heartbeat_s / 3, SHORTEST_WAIT_S))
 
     def _forget(self, waiting: Waiting) -> None:
         if self._waiting.get(waiting.work) is not waiting:
@@ -245,11 +249,9 @@ class Holding:
             self._looks.release()
 
     async def _look(self, waiting: Waiting) -> None:
-        checkpoint = self._store.get(waiting.partition, waiting.work)
-        if checkpoint is None or checkpoint.job is None:
-            self._forget(waiting)  # whoever else owned it has told its end
+        held = self._read(waiting)
+        if held is None:
             return
-        held = Held.read(checkpoint)
         look = await self._agent.look(held.handle, self._context(held))
         if waiting.ending or not self._is_ours(waiting):
             return
@@ -263,14 +265,29 @@ class Holding:
             return
         if look.handle != held.handle:
             held = held.model_copy(update={"handle": look.handle})
-            await self._keep(waiting.partition, waiting.work, held, checkpoint.offset)
+            await self._keep(waiting.partition, waiting.work, held)
         await self._tell(waiting, held, look)
         self._plan(waiting, self._most(held, follows))
 
-    async def _keep(self, partition: int, work: str, held: Held, offset: int | None) -> None:
-        await self._store.put(
-            partition, AttemptCheckpoint(work=work, offset=offset, job=held.kept())
-        )
+    def _read(self, waiting: Waiting) -> Held | None:
+        """Read what is kept of a step; where that is nothing, or nonsense, its wait is over."""
+        checkpoint = self._store.get(waiting.partition, waiting.work)
+        if checkpoint is None or checkpoint.job is None:
+            self._forget(waiting)  # whoever else owned it has told its end
+            return None
+        try:
+            return Held.read(checkpoint)
+        except UndecodableMessage as error:
+            self._forget(waiting)
+            self._spawn(self._give_up(waiting.partition, waiting.work, error_info(error)))
+            return None
+
+    async def _keep(self, partition: int, work: str, held: Held) -> None:
+        before = self._store.get(partition, work)
+        if before is None or before.job is None:
+            return  # somebody else has told its end meanwhile
+        kept = AttemptCheckpoint(work=work, offset=before.offset, job=held.kept())
+        await self._store.put(partition, kept)
 
     async def _tell(self, waiting: Waiting, held: Held, look: Look) -> None:
         news = waiting.vigil.news(look)
@@ -293,8 +310,8 @@ class Holding:
     def _stop_if_told(self, waiting: Waiting) -> bool:
         if waiting.ending:
             return False
-        checkpoint = self._store.get(waiting.partition, waiting.work)
-        if checkpoint is None or not self._stops.covers(Held.read(checkpoint).step):
+        held = self._read(waiting)
+        if held is None or not self._stops.covers(held.step):
             return False
         self._end_soon(waiting, cancelled("stopped while it waited"))
         return True
@@ -307,11 +324,9 @@ class Holding:
 
     async def _end_for_us(self, waiting: Waiting, why: ErrorInfo) -> None:
         """End what was begun; unless it turns out to have ended by itself just now."""
-        checkpoint = self._store.get(waiting.partition, waiting.work)
-        if checkpoint is None:
-            self._forget(waiting)
+        held = self._read(waiting)
+        if held is None:
             return
-        held = Held.read(checkpoint)
         async with self._ends:
             look = await self._agent.look(held.handle, self._context(held))
         if not look.ended or look.unfinished:
@@ -332,19 +347,26 @@ class Holding:
             self._forget(waiting)
 
     async def _give_up(self, partition: int, work: str, error: ErrorInfo) -> None:
-        """Tell the end of a waiting step of which nothing can be read but its name."""
+        """Bury what nobody can read of a waiting step, and tell its end where its name is known."""
         log.error("a waiting step cannot be read, and fails", work=work, error=error.message)
-        run_id, step_id, attempt = work.split("/")
-        done = StepDone(
-            run_id=run_id,
-            step_id=step_id,
-            attempt=int(attempt),
-            agent=self._agent.name,
-            outcome=StepOutcome.ERROR,
-            error=error.model_copy(update={"retryable": True}),
-            instance=self._instance,
-        )
-        await tell_end(lambda said: self._voice.done(said, None), done)
+        checkpoint = self._store.get(partition, work)
+        if checkpoint is None:
+            return
+        await until_taken(lambda: self._store.bury(partition, work, error), what=f"job of {work}")
+        attempt = Attempt.named(checkpoint)
+        if attempt is None:  # its time limits end it
+            log.error("nobody can say which step waited there", work=work)
+        else:
+            done = StepDone(
+                run_id=attempt.run_id,
+                step_id=attempt.step_id,
+                attempt=attempt.attempt,
+                agent=self._agent.name,
+                outcome=StepOutcome.ERROR,
+                error=error.model_copy(update={"retryable": True}),
+                instance=self._instance,
+            )
+            await tell_end(lambda said: self._voice.done(said, None), done)
         await self._store.drop(partition, work)
 
     def _done(self, held: Held, end: Look, trouble: ErrorInfo | None) -> StepDone:

@@ -8,6 +8,7 @@ those headers: it travels by claim check, as any large value does.
 from __future__ import annotations
 
 from itertools import takewhile
+from typing import NamedTuple
 
 import structlog
 from aiokafka import ConsumerRecord
@@ -62,9 +63,20 @@ def _headers(reason: ErrorInfo, origin: Origin, key: bytes) -> Headers:
     ]
 
 
+class Copy(NamedTuple):
+    """A record that was read before, written anew; what `bury` needs of one."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
 async def bury(
     publisher: Publisher,
-    record: ConsumerRecord,
+    record: ConsumerRecord | Copy,
     reason: ErrorInfo,
     *,
     topics: Topics,
