@@ -16,10 +16,12 @@ from starlings.messages import (
     ConfigError,
     FailurePolicy,
     PlanCreated,
+    RetryPolicy,
     RunDone,
     RunOutcome,
     StepDone,
     StepStarted,
+    Timeouts,
 )
 from starlings.service import ServiceSettings
 
@@ -49,6 +51,22 @@ async def test_facts_come_in_the_order_of_the_log_and_end_with_the_runs_end(clie
     assert [fact.step_id for fact in facts if isinstance(fact, StepDone)] == ["a", "b"]
     assert [fact.step_id for fact in facts if isinstance(fact, StepStarted)] == ["a"]
     assert facts == [fact async for fact in run.facts()]  # as often as one likes
+
+
+async def test_a_run_is_asked_for_with_all_that_a_request_can_say(client):
+    retry, timeouts = RetryPolicy(attempts=2), Timeouts(queue_s=50, run_s=40)
+    run = await client.submit(
+        plan=[slow("a")],
+        retry=retry,
+        timeouts=timeouts,
+        undo_queue_s=70,
+        routing={"other": {"canary": 0.5}},
+    )
+    await run.result(timeout_s=30)
+
+    options = (await run.view()).run.options
+    assert (options.retry, options.timeouts) == (retry, timeouts)
+    assert options.undo_queue_s == 70
 
 
 async def test_the_result_can_be_waited_for_with_a_bound_and_the_run_goes_on(system, client):

@@ -359,3 +359,19 @@ async def test_the_example_with_an_approval_does_what_its_page_says(system, clie
     assert said.returncode == 0, said.stderr
     done = await run.result(timeout_s=WITHIN_S)
     assert done.output == "36 APPLES ARE ORDERED: LOOKS RIGHT"
+
+
+async def test_who_decided_is_said_on_the_command_line_and_shown(system, client):
+    run = await client.submit(plan=[asks("ok"), slow("b", "ok", gate="by")])
+    await when(run, phase_is("ok", "asking"), "it is asked")
+
+    said = starlings(system, "approve", run.run_id, "ok", "--by", "Ann of accounting")
+    assert "step 'ok' is approved by Ann of accounting" in unwrapped(said.stdout)
+    second = starlings(system, "reject", run.run_id, "ok", "--by", "Bob")
+    assert second.returncode == 7
+    assert "has been approved by Ann of accounting already" in unwrapped(second.stderr)
+
+    open_gate(system, "by")
+    await run.result(timeout_s=WITHIN_S)
+    shown = starlings(system, "show", run.run_id)
+    assert "approved by Ann of accounting" in unwrapped(shown.stdout)

@@ -19,7 +19,10 @@ committed `restore_from`) to its end knows what one that folded all of it knows:
   are held as well while recovering, and a snapshot goes before it.
 - A cancel that arrives before its plan is kept for as long as the look-back; so it needs no place
   of its own in `restore_from`.
-- A run on which the fold breaks is parked with its report; the others go on.
+- A run on which the fold breaks is parked with its report; the others go on. Its anchor keeps it
+  for better code until the log has gone on by `carry_after_records`. It is forgotten when that is
+  over and the fact on which the fold broke lies behind the look-back: so the log alone says who is
+  known as parked, and that are no more than there are facts in that stretch of it.
 """
 
 from __future__ import annotations
@@ -70,6 +73,7 @@ class Parked(NamedTuple):
     run_id: str
     offset: int
     error: Exception
+    at_ms: int = 0
 
 
 @dataclass
@@ -108,7 +112,7 @@ class Ledger:
             return self._end(run_id, place, fact.generation)
         if isinstance(fact, EventHandled):  # of no run that is planned: never held for one
             return Ignored("a reaction to a domain event")
-        if run_id in self.parked:
+        if self.is_parked(run_id):
             return Ignored("the run is parked")
         try:
             return self._fold(run_id, place, fact)
@@ -272,8 +276,27 @@ class Ledger:
 
     def park(self, run_id: str, error: Exception) -> None:
         """Set a run aside on which this code cannot go on."""
-        self.parked[run_id] = Parked(run_id, self.position - 1, error)
+        self.parked[run_id] = Parked(run_id, self.position - 1, error, self.now_ms)
         self.runs.pop(run_id, None)
+
+    def is_parked(self, run_id: str) -> bool:
+        """Whether a run waits for better code still; one that has waited too long is forgotten."""
+        parked = self.parked.get(run_id)
+        if parked is None:
+            return False
+        if self._is_kept(parked):
+            return True
+        del self.parked[run_id]
+        self.anchors.pop(run_id, None)
+        return False
+
+    def _is_kept(self, parked: Parked) -> bool:
+        place = Position(parked.offset, parked.at_ms)
+        return self._is_near(self.anchors.get(parked.run_id)) or self._lately(place)
+
+    def _is_near(self, anchor: Position | None) -> bool:
+        limit = self.policy.carry_after_records
+        return anchor is not None and self.position - anchor.offset <= limit
 
     # -- looking back and carrying forward -----------------------------------------------------
 
@@ -307,10 +330,9 @@ class Ledger:
         return max(self.start, needed)
 
     def _forget(self, offset: int) -> None:
-        for run_id in self.parked:  # waits for better code, but not for ever
-            anchor = self.anchors.get(run_id)
-            if anchor and self.position - anchor.offset > self.policy.carry_after_records:
-                del self.anchors[run_id]
+        for run_id in list(self.parked):  # waits for better code, but not for ever
+            if self.is_parked(run_id) and not self._is_near(self.anchors.get(run_id)):
+                self.anchors.pop(run_id, None)
         for run_id, (place, _) in list(self.early.items()):
             if not self._lately(place):
                 del self.early[run_id]

@@ -7,13 +7,13 @@ counts as answered by its default at once: the run would wait for ever.
 from __future__ import annotations
 
 import asyncio
-import getpass
 import sys
 from collections import deque
 from collections.abc import Callable
 
 from starlings.messages import ApprovalDefault, ApprovalGiven, ApprovalRequested, Message
 
+from .author import author
 from .guard import complain
 from .printing import clean
 
@@ -82,6 +82,6 @@ class TerminalAnswers:
                 step_id=fact.step_id,
                 approved=approved,
                 comment=comment,
-                given_by=getpass.getuser(),
+                given_by=author(),
             )
         )

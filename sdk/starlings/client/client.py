@@ -27,7 +27,9 @@ from starlings.messages import (
     FailurePolicy,
     Message,
     Plan,
+    RetryPolicy,
     RunRequested,
+    Timeouts,
     message_id,
     run_key,
 )
@@ -95,12 +97,30 @@ class Client:
         tags: Mapping[str, str] | None = None,
         max_parallel: int | None = None,
         on_failure: FailurePolicy | None = None,
+        retry: RetryPolicy | None = None,
+        timeouts: Timeouts | None = None,
         timeout_s: float | None = None,
         deadline: datetime | None = None,
+        undo_queue_s: float | None = None,
+        routing: Mapping[str, Mapping[str, float]] | None = None,
     ) -> RunHandle:
         """Ask for a run, in words or with a plan of its own; return when Kafka has the request.
 
         The same `run_id` again is the same run, and starts nothing.
+
+        Args:
+            request: in words; beside a plan it is kept for whoever reads the log.
+            plan: its steps, where no model is to be asked.
+            run_id: None: a new one.
+            tags: to find the run by.
+            max_parallel: steps at once.
+            on_failure: what a step that fails for good means; what was done is undone unless told.
+            retry: how often steps are tried that say nothing else.
+            timeouts: limits of attempts of steps that say nothing else.
+            timeout_s: limit of the whole run, in seconds.
+            deadline: end of the whole run.
+            undo_queue_s: how long a compensation waits for its agent, in seconds; None: an hour.
+            routing: shares of variants by agent, `{"shop": {"canary": 0.1}}`.
         """
         given = RunRequested(
             request=request,
@@ -109,8 +129,12 @@ class Client:
             tags=dict(tags or {}),
             max_parallel=max_parallel,
             on_failure=on_failure,
+            retry=retry,
+            timeouts=timeouts,
             timeout_s=timeout_s,
             deadline=deadline,
+            undo_queue_s=undo_queue_s,
+            routing=None if routing is None else {name: dict(routing[name]) for name in routing},
         )
         return await self.submit_request(given)
 

@@ -213,7 +213,7 @@ class Partition:
             self.ledger.skip(place)
             return _Read("", Ignored("not a fact that this version knows"))
         run_id = getattr(received.message, "run_id", "")
-        parked = run_id in self.ledger.parked
+        parked = self.ledger.is_parked(run_id)
         change = self.ledger.fold(place, received.message)
         if isinstance(received.message, PlanCreated | PlanRejected | RetryRequested):
             self._count.runs_begun += isinstance(change, Change)
@@ -349,11 +349,19 @@ class Partition:
 
     def tend_slowly(self) -> None:
         """Do what can wait a second: carry runs forward and answer repeated plans."""
+        self._forget()
         if self.ledger.recovering:
             return
         self._around.outbox.send(self._snapshots())
         if self._answering is None or self._answering.done():
             self._answering = asyncio.create_task(self._repeat_ends())
+
+    def _forget(self) -> None:
+        """Keep nothing of runs that are not open: parked ones, and ends without headers."""
+        if len(self._traces) > len(self.ledger.runs):
+            for run_id in self._traces.keys() - self.ledger.runs.keys():
+                del self._traces[run_id]
+        self._said_again &= self.ledger.repeated.keys()
 
     def _snapshots(self) -> list[Parcel]:
         """Carry old runs forward: a few at a time, and not many steps at once."""

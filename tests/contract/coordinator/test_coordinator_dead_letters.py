@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import pytest
+from support.waiting import wait_until
 
 from starlings.blobs import Claim
 from starlings.kafka.codec import CLAIM_HEADER
@@ -141,6 +142,7 @@ async def test_a_decision_that_cannot_be_built_parks_its_run_only(stage, monkeyp
     await small_run(stage, "good")
     [partition] = actor.coordinator.partitions.values()
     assert set(partition.ledger.parked) == {"bad"}
+    await wait_until(lambda: not partition._traces, timeout_s=30, message="its trace is forgotten")
 
 
 async def test_an_agent_without_a_topic_fails_its_step_and_not_the_others(stage):

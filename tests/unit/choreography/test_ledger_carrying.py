@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from support.partition import Reader, carried_run, done, end, ids, planned, poison
 
-from starlings.choreography import Ignored
+from starlings.choreography import Change, Ignored
 
 GONE = Ignored("the run has ended")
 
@@ -107,6 +108,35 @@ def test_a_parked_run_waits_for_better_code_but_not_for_ever():
     reader.pass_by(1)
     assert reader.ledger.restore_from() > 20
     assert "r" not in reader.ledger.anchors
+
+
+def test_a_parked_run_is_forgotten_when_its_anchor_has_gone_and_the_look_back_is_over():
+    reader = Reader()
+    reader.read(planned("r"), poison("r"))
+    reader.pass_by(11)
+    reader.ledger.restore_from()
+    assert "r" not in reader.ledger.anchors
+    assert reader.read(planned("r")) == Ignored("the run is parked"), (
+        "a repeat within the look-back"
+    )
+    reader.pass_by(9, ms=30_000)
+    assert isinstance(reader.read(planned("r")), Change), "as to one that begins to read here"
+
+
+@pytest.mark.parametrize("commits", [False, True])
+def test_what_is_known_as_parked_follows_from_the_log_not_from_commits(commits):
+    reader = Reader()
+    told = []
+    for number in range(400):
+        reader.read(planned(f"r{number}"), poison(f"r{number}"))
+        reader.pass_by(3, ms=1_000)
+        if commits:
+            reader.ledger.restore_from()
+        told.append(sum(reader.ledger.is_parked(f"r{n}") for n in range(number + 1)))
+    assert max(told) < 20, "no more than fit into the look-back"
+    assert told == [min(n + 1, told[-1]) for n in range(400)]
+    assert len(reader.ledger.parked) < 20
+    assert len(reader.ledger.anchors) < 20
 
 
 def test_an_end_in_the_log_frees_a_parked_run():

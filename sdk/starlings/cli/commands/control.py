@@ -6,12 +6,12 @@ until the log shows what came of it.
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from starlings.cli.author import By, author
 from starlings.cli.guard import command, complain
 from starlings.cli.options import Json, RunName
 
@@ -37,7 +37,7 @@ async def pause(
     json: Json = False,
 ) -> None:
     """Release no more steps of a run for now; those at work go on to their end."""
-    who = getpass.getuser()
+    who = author()
     view = await _told(run, lambda handle: handle.pause(reason, requested_by=who))
     at_work = view.run.out if view.run else 0
     left = f"; {at_work} of its steps are at work and go on" if at_work else ""
@@ -46,7 +46,7 @@ async def pause(
 
 async def resume(run: RunName, *, json: Json = False) -> None:
     """Let a paused run go on."""
-    who = getpass.getuser()
+    who = author()
     view = await _told(run, lambda handle: handle.resume(requested_by=who))
     _say(view, "goes on", json=json)
 
@@ -74,7 +74,7 @@ async def retry(
     value = _read_json(given, "--input")
     if value is not None and (step is None or compensation):
         raise typer.BadParameter("--input belongs to a STEP that is to be done again")
-    who = getpass.getuser()
+    who = author()
     view = await _told(
         run,
         lambda handle: handle.retry(step, input=value, compensation=compensation, requested_by=who),
@@ -93,7 +93,7 @@ async def signal(
     json: Json = False,
 ) -> None:
     """Send a signal to a run: for the step that waits for it, now or later."""
-    value, who = _read_json(payload, "--payload"), getpass.getuser()
+    value, who = _read_json(payload, "--payload"), author()
     view = await _told(run, lambda handle: handle.signal(name, value, sent_by=who))
     kept = len(view.run.signals.get(name, [])) if view.run else 0
     if kept:
@@ -103,21 +103,21 @@ async def signal(
 
 
 async def approve(
-    run: RunName, step: StepName, *, comment: Comment = "", json: Json = False
+    run: RunName, step: StepName, *, comment: Comment = "", by: By = None, json: Json = False
 ) -> None:
     """Say yes to what a step asks."""
-    who = getpass.getuser()
+    who = author(by)
     view = await _told(run, lambda handle: handle.approve(step, comment, given_by=who))
-    _say(view, f"goes on: step {step!r} is approved", json=json)
+    _say(view, f"goes on: step {step!r} is approved by {who}", json=json)
 
 
 async def reject(
-    run: RunName, step: StepName, *, comment: Comment = "", json: Json = False
+    run: RunName, step: StepName, *, comment: Comment = "", by: By = None, json: Json = False
 ) -> None:
     """Say no to what a step asks; the step fails, and the run does what its policy says."""
-    who = getpass.getuser()
+    who = author(by)
     view = await _told(run, lambda handle: handle.reject(step, comment, given_by=who))
-    _say(view, f"has its answer: step {step!r} is rejected", json=json)
+    _say(view, f"has its answer: step {step!r} is rejected by {who}", json=json)
 
 
 async def _told(name: str, tell: Callable[[RunHandle], Awaitable[RunView]]) -> RunView:

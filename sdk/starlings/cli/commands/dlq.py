@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from starlings.cli.author import author
 from starlings.cli.exits import EPILOG
 from starlings.cli.guard import command, complain
 from starlings.cli.options import Json
@@ -142,8 +143,6 @@ async def redrive(
 
     Exit code 1 where one was refused: it is said why.
     """
-    import getpass  # noqa: PLC0415 - `--help` stays fast
-
     from starlings.cli.exits import Exit  # noqa: PLC0415
     from starlings.cli.reach import client  # noqa: PLC0415
     from starlings.client import Refused  # noqa: PLC0415
@@ -156,7 +155,7 @@ async def redrive(
             found = await _find(kafka, "open", topic=topic, code=code, run=run, since=since)
             letter = [each.id for each in found]
         outcomes = await kafka.dead_letters.redrive(
-            letter or [], again=again, force=force, by=getpass.getuser()
+            letter or [], again=again, force=force, by=author()
         )
     _print_outcomes(outcomes, prefix=kafka.topics.prefix, json=json)
     return Exit.FAILED if any(isinstance(each, Refused) for each in outcomes) else Exit.OK
@@ -188,13 +187,11 @@ async def discard(
     json: Json = False,
 ) -> None:
     """Give a dead letter up: it stays readable, and is not listed as open any more."""
-    import getpass  # noqa: PLC0415 - `--help` stays fast
-
     from starlings.cli.printing import console, print_json  # noqa: PLC0415
     from starlings.cli.reach import client  # noqa: PLC0415
 
     async with client() as kafka:
-        found = await kafka.dead_letters.discard(letter, reason, by=getpass.getuser())
+        found = await kafka.dead_letters.discard(letter, reason, by=author())
     if json:
         print_json({"letter": found.id, "state": "discarded", "reason": reason})
     else:

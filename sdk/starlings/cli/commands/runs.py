@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from starlings.cli.author import author
 from starlings.cli.guard import command, complain
 from starlings.cli.options import Json, RunName, Wait, parse_pairs
 from starlings.cli.times import duration_text, moment_text, parse_duration
@@ -231,8 +232,6 @@ async def cancel(
     json: Json = False,
 ) -> int:
     """End a run now; what is at work is told to stop."""
-    import getpass  # noqa: PLC0415 - `--help` stays fast
-
     from starlings.cli.following import run_named  # noqa: PLC0415
     from starlings.cli.reach import client  # noqa: PLC0415
 
@@ -240,7 +239,7 @@ async def cancel(
         handle = await run_named(kafka, run)
         before = await _before_cancel(kafka, handle.run_id)
         if before.done is None:
-            await handle.cancel(reason, requested_by=getpass.getuser())
+            await handle.cancel(reason, requested_by=author())
         return await _cancelled(handle, before, wait=not no_wait, json=json)
 
 
