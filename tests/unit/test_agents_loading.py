@@ -74,6 +74,7 @@ def test_a_file_elsewhere_can_import_its_neighbours(folder):
 
 def test_the_built_in_agents_are_found_by_their_entry_points():
     assert [agent.name for agent in builtin_agents()] == [
+        "code",
         "container",
         "http",
         "math",
