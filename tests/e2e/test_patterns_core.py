@@ -1,13 +1,13 @@
-"""Patterns of plans on a running system: conditions."""
+"""Patterns of plans on a running system: conditions, budgets."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from support.asking import SLOW, facts_of, slow
+from support.asking import SLOW, facts_of, rejection, slow, texts_of
 
-from starlings.messages import RunOutcome, StepReady, StepSkipped
+from starlings.messages import Budget, RunOutcome, RunRequested, StepReady, StepSkipped
 
 pytestmark = pytest.mark.kafka
 
@@ -60,3 +60,23 @@ async def test_a_condition_over_a_value_that_is_not_there_fails_its_step(client)
     assert (done.outcome, done.error.code) == (RunOutcome.FAILED, "template_unresolved")
     assert "{{steps.n.output.b}} cannot be resolved: there is no 'b' in it" in done.error.message
     assert await facts_of(client, run.run_id, StepReady) == []
+
+
+async def test_a_run_ends_when_its_budget_is_used_up(client):
+    plan = [slow("a", tokens=60), slow("b", "a", tokens=60), slow("c", "b")]
+    run = await client.submit(plan=plan, on_failure="stop", budget=Budget(tokens=100))
+
+    done = await run.result(timeout_s=WITHIN_S)
+
+    assert (done.outcome, done.error.code) == (RunOutcome.FAILED, "budget_exceeded")
+    assert "120 of 100 tokens" in done.error.message
+    assert [s.state for s in done.steps] == ["done", "done", "cancelled"]
+    assert done.usage.output_tokens == 120
+
+
+async def test_a_budget_of_nothing_is_refused_with_the_request(system):
+    request = RunRequested(plan=[slow("a")], budget=Budget(tokens=0))
+
+    done = await rejection(system, request)
+
+    assert "budget.tokens: the budget is 0: no step could be done with that" in texts_of(done)

@@ -16,7 +16,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from starlings import Agent, Limit, StepContext, StepFailed, TransientError
+from starlings import Agent, Limit, Result, StepContext, StepFailed, TransientError
+from starlings.messages import Usage
 
 EFFECTS = "effects.txt"
 POLL_S = 0.01
@@ -28,6 +29,7 @@ class Slow(BaseModel):
     gate: str | None = None  # waits until this file is there
     pause_s: float = 0.0
     returns: Any = None
+    tokens: int = 0  # says that a model has used so many
 
 
 slow = Agent("slow", description="Takes its time", concurrency=4)
@@ -43,7 +45,8 @@ async def work(told: Slow, ctx: StepContext) -> Any:
         note("cancelled", ctx)
         raise
     note("did", ctx)
-    return ctx.step_id if told.returns is None else told.returns
+    returned = ctx.step_id if told.returns is None else told.returns
+    return Result(returned, usage=Usage(output_tokens=told.tokens)) if told.tokens else returned
 
 
 async def at(gate: str | None) -> None:

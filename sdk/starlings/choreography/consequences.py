@@ -15,7 +15,7 @@ from starlings.messages.facts import RunOutcome, StepDone, TimerKind
 from starlings.messages.ids import attempt_id
 from starlings.messages.plan import FailurePolicy
 
-from . import asking, saga, skipping
+from . import asking, budget, saga, skipping
 from .context import as_text, shorten
 from .folding import Folding, skip_id, whole_run_id
 from .retries import may_retry, next_level, variant_for, wait_s
@@ -270,7 +270,7 @@ def advance(folding: Folding) -> None:
     saga.release(folding)
     if run.phase is RunPhase.RUNNING and not run.paused:
         _release(folding)
-        saga.release(folding)  # a signal that was kept may have led to a failure
+        saga.release(folding)  # that may have turned it round
     if run.unsettled == 0 and run.phase in _ENDS and saga.is_over(run):
         outcome = saga.outcome(run, run.outcome or _natural_outcome(run))
         _end(folding, _ENDS[run.phase], outcome, run.error or _first_error(run))
@@ -287,6 +287,9 @@ def _release(folding: Folding) -> None:
     run = folding.run
     limit = run.options.max_parallel
     while run.ready and (limit is None or run.out < limit):
+        if run.options.budget is not None and (error := budget.exceeded(run, folding.at_ms)):
+            interrupt(folding, RunEvent.BUDGET_EXCEEDED, RunOutcome.FAILED, error)
+            return
         step = run.order[heapq.heappop(run.ready)]
         if step.spec.approval or step.spec.signal:
             _ask(folding, step)

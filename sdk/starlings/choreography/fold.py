@@ -93,6 +93,7 @@ def begin(
         or PlanCreated.model_fields["options"].get_default(call_default_factory=True),
         plan_offset=offset,
         began_ms=at_ms,
+        opened_ms=at_ms,
         request=fact.request,
         tags=dict(fact.tags),
     )

@@ -101,6 +101,7 @@ def _reopen(fact: RetryRequested, *, at_ms: int) -> tuple[Run, Change] | Ignored
     else:
         run.turn(RunEvent.REOPENED)
         run.outcome, run.error, run.reason = None, None, ""
+        run.opened_ms, run.used_before = at_ms, dict(run.usage)
         _do_again(folding, fact)
         folding.arm(TimerKey(TimerKind.DEADLINE), run.options.timeout_s)  # not: a date in the past
     advance(folding)

@@ -19,7 +19,8 @@ from starlings.messages.plan import Compensation, Plan, RunOptions, Step
 from .state import Decision, DecisionKind, Run, StepState, TimerKey, Undo
 from .transitions import OUT, SETTLED, UNDOING, Phase, RunPhase, UndoPhase
 
-STATE_VERSION = 2
+STATE_VERSION = 3
+READABLE = (2, STATE_VERSION)
 
 
 def save(run: Run) -> dict[str, Any]:
@@ -39,6 +40,8 @@ def save(run: Run) -> dict[str, Any]:
         "problems": [problem.model_dump(mode="json") for problem in run.problems],
         "ended_ms": run.ended_ms,
         "usage": dict(run.usage),  # counted on while the snapshot is on its way
+        "used_before": dict(run.used_before),
+        "opened_ms": run.opened_ms,
         "generation": run.generation,
         "paused": run.paused,
         "reason": run.reason,
@@ -54,10 +57,10 @@ def load(run_id: str, plan_offset: int, state: dict[str, Any]) -> Run:
         InvariantBroken: the state was written by another version of this code, or has timers that
             cannot fire.
     """
-    if state["version"] != STATE_VERSION:
+    if state["version"] not in READABLE:
         raise InvariantBroken(
             f"the snapshot of run {run_id} has state version {state['version']}; this coordinator "
-            f"reads {STATE_VERSION}: run the version that wrote it"
+            f"reads {' and '.join(map(str, READABLE))}: run the version that wrote it"
         )
     run = Run(
         run_id=run_id,
@@ -72,6 +75,8 @@ def load(run_id: str, plan_offset: int, state: dict[str, Any]) -> Run:
         problems=[Problem.model_validate(p) for p in state["problems"]],
         ended_ms=state["ended_ms"],
         usage=dict(state["usage"]),
+        used_before=dict(state.get("used_before", {})),
+        opened_ms=state.get("opened_ms", state["began_ms"]),
         generation=state["generation"],
         paused=state["paused"],
         reason=state["reason"],

@@ -171,6 +171,8 @@ class Run:
     problems: list[Problem] = field(default_factory=list)
     ended_ms: int = 0
     usage: dict[str, int] = field(default_factory=dict)
+    used_before: dict[str, int] = field(default_factory=dict)  # when it was last reopened
+    opened_ms: int = 0  # when it began, or was last reopened
     generation: int = 0  # how often it was reopened
     paused: bool = False
     reason: str = ""  # why it turned round

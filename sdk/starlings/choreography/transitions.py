@@ -87,7 +87,8 @@ class RunEvent(StrEnum):
     STEP_FAILED = "step failed under policy stop"
     CANCEL_REQUESTED = "cancel requested"
     DEADLINE_PASSED = "deadline passed"
-    TURNED_ROUND = "failed, cancelled or too late under policy compensate"
+    BUDGET_EXCEEDED = "budget exceeded"
+    TURNED_ROUND = "failed, cancelled, too late or too dear under policy compensate"
     ALL_UNDONE = "nothing is left to undo"
     REOPENED = "retry requested"
     UNDOING_REOPENED = "retry of compensations requested"
@@ -145,6 +146,7 @@ RUN_MOVES: dict[tuple[RunPhase, RunEvent], RunPhase] = {
     (RunPhase.RUNNING, RunEvent.STEP_FAILED): RunPhase.STOPPING,
     (RunPhase.RUNNING, RunEvent.CANCEL_REQUESTED): RunPhase.STOPPING,
     (RunPhase.RUNNING, RunEvent.DEADLINE_PASSED): RunPhase.STOPPING,
+    (RunPhase.RUNNING, RunEvent.BUDGET_EXCEEDED): RunPhase.STOPPING,
     (RunPhase.RUNNING, RunEvent.PLAN_REJECTED): RunPhase.ENDING,
     (RunPhase.STOPPING, RunEvent.ALL_SETTLED): RunPhase.ENDING,
     (RunPhase.RUNNING, RunEvent.TURNED_ROUND): RunPhase.COMPENSATING,

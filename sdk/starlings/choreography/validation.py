@@ -19,7 +19,7 @@ from starlings.messages.errors import PlanInvalid, Problem
 from starlings.messages.plan import Plan, RunOptions, Step, normalise_plan
 from starlings.messages.registry import AgentDefined
 
-from . import checks
+from . import budget, checks
 
 _PROBLEMS_LISTED = 1_000  # nobody reads more, and a hostile plan could have millions
 
@@ -93,6 +93,7 @@ def check_plan(
         return list(_count_problems(len(plan.steps), limits))
     problems = chain(
         checks.parallel_problems(options, limits.max_parallel),
+        budget.budget_problems(options),
         checks.no_steps(plan) if known is None else (),
         checks.duplicates(plan),
         checks.cycles(plan),

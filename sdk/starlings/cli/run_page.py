@@ -11,7 +11,7 @@ from .chain_tree import chain_tree
 from .printing import clean, say
 from .story import OUTCOME_STYLES, plan_tree, result_lines, step_table
 from .times import duration_text, moment_text
-from .words import pause_text
+from .words import pause_text, used_text
 
 REQUEST_LIMIT = 2_000
 
@@ -49,6 +49,8 @@ def _print_head(console: Console, view: RunView) -> None:
     if run.tags:
         tags = ", ".join(f"{key}={value}" for key, value in run.tags.items())
         _print_field(console, "Tags", Text(clean(tags, REQUEST_LIMIT)))
+    if used := used_text(view):
+        _print_field(console, "Used", Text(used))
     if view.plan is not None and view.plan.model:
         _print_field(console, "Planned", Text(f"by {clean(view.plan.model)}"))
 

@@ -23,6 +23,7 @@ from starlings.kafka.domain_events import DomainEventCodec
 from starlings.kafka.follow import Follower
 from starlings.kafka.publisher import Publisher
 from starlings.messages import (
+    Budget,
     ConfigError,
     FailurePolicy,
     Message,
@@ -103,6 +104,7 @@ class Client:
         deadline: datetime | None = None,
         undo_queue_s: float | None = None,
         routing: Mapping[str, Mapping[str, float]] | None = None,
+        budget: Budget | None = None,
     ) -> RunHandle:
         """Ask for a run, in words or with a plan of its own; return when Kafka has the request.
 
@@ -135,6 +137,7 @@ class Client:
             deadline=deadline,
             undo_queue_s=undo_queue_s,
             routing=None if routing is None else {name: dict(routing[name]) for name in routing},
+            budget=budget,
         )
         return await self.submit_request(given)
 

@@ -16,6 +16,7 @@ from .errors import ErrorInfo, Problem
 from .plan import (
     UNDO_QUEUE_S,
     Approval,
+    Budget,
     Compensation,
     FailurePolicy,
     Plan,
@@ -45,6 +46,7 @@ class RunRequested(Message):
     timeout_s: float | None = Field(default=None, gt=0)
     deadline: AwareDatetime | None = None
     undo_queue_s: float | None = Field(default=None, gt=0, description="None: an hour")
+    budget: Budget | None = Field(default=None, exclude_if=is_none)
     routing: dict[AgentName, dict[VariantName, Share]] | None = None
 
     def options(self) -> RunOptions:

@@ -146,6 +146,16 @@ Share = Annotated[float, Field(ge=0, le=1)]
 UNDO_QUEUE_S = 3_600.0  # what a request means that says nothing: then it stands in the plan
 
 
+class Budget(Model):
+    """What a run may use; looked at before each step that it makes ready."""
+
+    tokens: int | None = Field(default=None, description="of input and output together")
+    cost_usd: float | None = Field(default=None, description="as far as prices are known")
+    wall_time_s: float | None = Field(
+        default=None, description="seconds since its plan; see timeout_s for steps at work"
+    )
+
+
 class RunOptions(Model):
     """Choices that hold for a whole run."""
 
@@ -161,6 +171,7 @@ class RunOptions(Model):
         description="how long a compensation whose own timeouts name no queue_s waits for an "
         "agent, beside the time that it may take; None: as long as it has to",
     )
+    budget: Budget | None = Field(default=None, exclude_if=is_none, description="None: no limit")
     routing: dict[AgentName, dict[VariantName, Share]] = Field(
         default_factory=dict,
         description="share of the runs whose steps for an agent go to a variant of it",

@@ -18,6 +18,7 @@ from starlings.choreography import (
 from starlings.messages import (
     Approval,
     ApprovalGiven,
+    Budget,
     CancelRequested,
     Compensation,
     CompensationDone,
@@ -397,6 +398,14 @@ def conditions(recorder: Recorder) -> None:
     run.ok("end", "told")
 
 
+def budget(recorder: Recorder) -> None:
+    """Two steps use up what was given for all; what they did is undone."""
+    run = Told(recorder, "budget", *DEMO[:3], budget=Budget(tokens=250, wall_time_s=60))
+    run.ok("s2", 2, compensation=Compensation(agent="string"))
+    run.ok("s1", 50)
+    run.undone("s2", 1)
+
+
 SCENARIOS: dict[str, Callable[[Recorder], None]] = {
     "demo": demo,
     "retry": retry,
@@ -412,6 +421,7 @@ SCENARIOS: dict[str, Callable[[Recorder], None]] = {
     "reopened": reopened,
     "asking": asking,
     "conditions": conditions,
+    "budget": budget,
 }
 
 

@@ -10,6 +10,7 @@ from starlings.messages import (
     SIGNAL,
     Approval,
     ApprovalDefault,
+    Budget,
     Compensation,
     Condition,
     FailurePolicy,
@@ -95,6 +96,7 @@ def random_options(rng: Random) -> RunOptions:
         retry=RetryPolicy(attempts=rng.randint(1, 3), initial_s=rng.choice((0, 1, 5))),
         timeouts=timeouts if rng.random() < 0.5 else Timeouts(),
         timeout_s=rng.choice((None, None, None, 30)),
+        budget=rng.choice((None, None, None, Budget(tokens=900), Budget(wall_time_s=20))),
         undo_queue_s=rng.choice((None, 4)),
     )
 

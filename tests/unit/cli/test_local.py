@@ -142,3 +142,11 @@ def test_the_plan_in_the_docs_works_as_it_stands(starlings):
 def test_an_agent_that_cannot_be_loaded_is_named(starlings):
     assert starlings("run", "--local", "x", "--agents", "nowhere:agent") == 2
     assert "nowhere" in starlings.stderr
+
+
+def test_a_budget_is_given_by_its_limits_and_a_misspelt_one_is_refused(starlings):
+    assert starlings("run", "--local", "Calculate 5 factorial", "--budget", "tokens=0") == 3
+    assert "the budget is 0: no step could be done with that" in starlings.stdout
+    assert starlings("run", "--local", "Calculate 5 factorial", "--budget", "token=5") == 2
+    assert "--budget knows no 'token', but tokens, cost_usd, wall_time_s" in starlings.stderr
+    assert starlings("run", "--local", "Calculate 5 factorial", "--budget", "tokens=5") == 0

@@ -59,6 +59,10 @@ def run(
     deadline: Annotated[
         Any, typer.Option(parser=parse_time, metavar="TIME", help="The same as a time (ISO 8601).")
     ] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LIMIT=NUMBER", help="tokens, cost_usd or wall_time_s; repeatable."),
+    ] = None,
     wait: Wait = None,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Ask for it, print its id, and leave.")
@@ -79,11 +83,23 @@ def run(
             "on_failure": on_failure,
             "timeout_s": timeout,
             "deadline": deadline,
+            "budget": _budget(budget),
         },
     )
     if local:
         return asyncio.run(_run_here(asked, agents or [], wait, json=json))
     return asyncio.run(_run_on_kafka(asked, wait, no_wait=no_wait, json=json))
+
+
+def _budget(given: list[str] | None) -> dict[str, str] | None:
+    from starlings.messages import Budget  # noqa: PLC0415 - `--help` stays fast
+
+    limits = parse_pairs(given)
+    for name in limits:
+        if name not in Budget.model_fields:
+            known = ", ".join(Budget.model_fields)
+            raise typer.BadParameter(f"--budget knows no {name!r}, but {known}")
+    return limits or None
 
 
 def _check_usage(
