@@ -123,6 +123,7 @@ class Client:
             deadline: end of the whole run.
             undo_queue_s: how long a compensation waits for its agent, in seconds; None: an hour.
             routing: shares of variants by agent, `{"shop": {"canary": 0.1}}`.
+            budget: tokens, money and time that it may use.
         """
         given = RunRequested(
             request=request,
