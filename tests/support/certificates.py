@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -26,10 +27,10 @@ class Authority:
         self._certificate = self._sign(self._name, self._key.public_key(), authority=True)
         self.cafile.write_bytes(_pem(self._certificate))
 
-    def issue(self, name: str) -> Path:
-        """Issue a certificate for `name` on loopback; return one PEM file: key, chain."""
+    def issue(self, name: str, *hosts: str) -> Path:
+        """Issue a certificate for `name` on loopback, and for hosts; return a PEM: key, chain."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(_name(name), key.public_key(), authority=False)
+        certificate = self._sign(_name(name), key.public_key(), hosts=hosts)
         path = self.folder / f"{name}.pem"
         private = key.private_bytes(
             serialization.Encoding.PEM,
@@ -40,7 +41,12 @@ class Authority:
         return path
 
     def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, authority: bool
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePublicKey,
+        *,
+        authority: bool = False,
+        hosts: Sequence[str] = (),
     ) -> x509.Certificate:
         now = dt.datetime.now(dt.UTC)
         issuer = self._key.public_key()
@@ -60,7 +66,9 @@ class Authority:
         )
         if not authority:
             loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-            names = x509.SubjectAlternativeName([x509.DNSName("localhost"), loopback])
+            names = x509.SubjectAlternativeName(
+                [*(x509.DNSName(host) for host in ("localhost", *hosts)), loopback]
+            )
             builder = builder.add_extension(names, critical=False)
         return builder.sign(self._key, hashes.SHA256())
 
