@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from support.recovery.coordinator import plain
 from support.runs import BEGIN_MS, failed, ok, step
 
 from starlings.choreography.outputs import run_done
@@ -24,6 +26,7 @@ from starlings.messages import (
     ResumeRequested,
     RetryRequested,
     RunOptions,
+    RunSnapshot,
     Step,
     TimerFired,
     TimerKind,
@@ -124,6 +127,62 @@ def test_a_run_whose_plan_is_gone_is_seen_from_the_word_that_reopened_it():
     assert (later.view.status, later.line) == ("running", "running")
     assert later.view.run is not None
     assert [s.spec.id for s in later.view.run.order] == ["a", "ok"]
+
+
+def carried(log: Log, as_of: int, **more: Any) -> RunSnapshot:
+    assert log.view.run is not None
+    given = {"as_of": as_of, "plan_offset": 0, "state": save(log.view.run)}
+    return RunSnapshot(**{"run_id": "r", **given, **more})
+
+
+def test_a_run_whose_plan_is_gone_is_seen_from_its_snapshot_and_can_go_on():
+    log = Log(PLAN)
+    snapshot = carried(log, as_of=0)
+    log.tell(ok("a", 1), snapshot, ApprovalGiven(run_id="r", step_id="ok", approved=False))
+    later = Log()
+    later.offset = 1
+    later.tell(ok("a", 1))
+    assert later.view.run is None
+    later.tell(snapshot)
+    assert later.view.run is not None
+    assert (later.view.since, later.view.status) == (1, "asking")
+    later.tell(ApprovalGiven(run_id="r", step_id="ok", approved=False))
+    assert plain(later.view.run) == plain(log.view.run)
+    later.tell(later.end())
+    assert later.view.status == "failed"
+    assert later.tell(later.retry()) == "asking"
+
+
+def test_a_later_snapshot_tells_more_where_facts_behind_the_first_one_may_be_gone():
+    log = Log(PLAN)
+    early = carried(log, as_of=0)
+    log.tell(ok("a", 1))
+    late = carried(log, as_of=1)
+    later = Log()
+    later.offset = 2  # the result of a, between the two, is gone
+    assert later.tell(early) == "running"
+    assert later.tell(late) == "asking"
+    assert later.view.since == 2
+    later.tell(early)
+    assert later.view.refused == "a snapshot tells nothing new"
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [({"state": {}}, "cannot be read"), ({"plan_offset": 9}, "tells nothing new")],
+)
+def test_a_snapshot_that_is_none_tells_nothing(more, why):
+    told = carried(Log(PLAN), as_of=3, **more)
+    later = Log()
+    later.offset = 5
+    assert later.tell(told) == "unplanned"
+    assert why in (later.view.refused or "")
+
+
+def test_where_the_plan_was_read_its_snapshots_tell_nothing_new():
+    log = Log(PLAN)
+    log.tell(carried(log, as_of=0))
+    assert (log.view.refused, log.view.since) == ("a snapshot tells nothing new", None)
 
 
 def test_a_cancel_before_the_plan_ends_the_run_as_its_coordinator_has_it():

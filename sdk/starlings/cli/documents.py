@@ -36,6 +36,8 @@ def run_document(view: RunView) -> dict[str, Any]:
         place = {"topic": first.origin.topic, "partition": first.origin.partition}
         offsets = {"first_offset": first.origin.offset, "last_offset": last.origin.offset}
         document["place"] = {**place, **offsets, "facts": view.facts}
+        if view.since is not None:
+            document["place"]["told_by_snapshot_up_to"] = view.since - 1
     return document
 
 

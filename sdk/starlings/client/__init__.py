@@ -12,9 +12,11 @@ of programs can watch a run, also one that somebody else has started: `client.ru
 
 from __future__ import annotations
 
+from starlings.messages import CommandRefused
+
 from .client import Client
 from .dead_letters import DeadLetters, LetterNotFound
-from .handle import CommandRefused, RunHandle, RunNotFound, StepNotFound
+from .handle import RunHandle, RunNotFound, StepNotFound
 from .listing import STATUSES, RunSummary
 from .redrive import Refused, SentBack
 from .view import RunView

@@ -22,6 +22,7 @@ from starlings.kafka.codec import Received
 from starlings.messages import (
     ApprovalGiven,
     CancelRequested,
+    CommandRefused,
     EventHandled,
     Message,
     PauseRequested,
@@ -51,12 +52,6 @@ class StepNotFound(StarlingsError):  # noqa: N818 - says what is the case
     """The plan of the run has no such step."""
 
     code = "step_not_found"
-
-
-class CommandRefused(StarlingsError):  # noqa: N818 - says what is the case
-    """As the run stands, the command can change nothing; it says why."""
-
-    code = "command_refused"
 
 
 class RunHandle:

@@ -2,6 +2,9 @@
 
 A run that has ended may be reopened, so it has an end for each of its generations: the latest one
 is its end, and what a later generation has overtaken is of the past.
+
+Where retention has deleted the plan, a run that was open for long is seen from the snapshot that
+its coordinator has written since: complete from `since` on, save for who did what before it.
 """
 
 from __future__ import annotations
@@ -20,11 +23,13 @@ from starlings.choreography import (
     goes_on,
     is_of_the_past,
     reopen,
+    snapshot,
 )
 from starlings.kafka.codec import Received
 from starlings.messages import (
     CancelRequested,
     EventHandled,
+    InvariantBroken,
     Message,
     PlanCreated,
     PlanRejected,
@@ -41,6 +46,7 @@ UNPLANNED = "unplanned"
 CHOREOGRAPHY = "choreography"  # events that nobody planned: there is no end to wait for
 PAUSED = "paused"
 ASKING = "asking"  # a person's yes or no is waited for
+_UNREADABLE = (InvariantBroken, ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 
 @dataclass(slots=True)
@@ -57,8 +63,10 @@ class StepTrace:
 class RunView:
     """A run as far as the facts read so far tell it.
 
-    Where the plan is not among the facts that were read, `run` stays None. `chain` holds the
-    events that agents have reacted to under this id, with a plan or without one.
+    Where neither the plan nor a snapshot is among the facts that were read, `run` stays None.
+    `since` is the first offset of which a snapshot did not tell already; None where the plan was
+    read. `chain` holds the events that agents have reacted to under this id, with a plan or
+    without one.
     """
 
     def __init__(self, run_id: str) -> None:
@@ -73,7 +81,10 @@ class RunView:
         self.last: Received | None = None
         self.facts = 0
         self.refused: str | None = None  # why the latest fact changed nothing
+        self.since: int | None = None
         self._cancel: CancelRequested | None = None
+        self._held: list[Received] = []  # until a snapshot tells what was before them
+        self._is_sure = False  # nothing that the state lacks can have been deleted
 
     def add(self, received: Received) -> bool:
         """Take a fact in; say whether it changed what is seen."""
@@ -90,7 +101,9 @@ class RunView:
         if isinstance(fact, EventHandled):
             return Change() if self.chain.add(fact) else Ignored("it is known")
         if isinstance(fact, RunSnapshot):
-            return Ignored("a snapshot tells nothing new")
+            return self._take(fact)
+        if not self._is_sure:
+            self._held.append(received)
         if isinstance(fact, RetryRequested):
             return self._reopen(fact, at_ms)
         if isinstance(fact, RunDone):
@@ -108,9 +121,31 @@ class RunView:
             self.rejected = fact
         else:
             return Ignored("the run is not planned yet")
+        self._be_sure()
         offset, at_ms = received.origin.offset, received.timestamp_ms
         self.run, change = begin(fact, offset=offset, at_ms=at_ms, cancel=self._cancel)
         return change
+
+    def _take(self, fact: RunSnapshot) -> Change | Ignored:
+        """See the run from a snapshot; from a later one, where facts after this one may be gone."""
+        first = self.first.origin.offset if self.first else 0
+        if self._is_sure or self.done is not None or fact.plan_offset >= first:
+            return Ignored("a snapshot tells nothing new")
+        try:
+            run = snapshot.load(self.run_id, fact.plan_offset, fact.state)
+        except _UNREADABLE as error:
+            return Ignored(f"the snapshot cannot be read: {error!r}")
+        for held in self._held:
+            if held.origin.offset > fact.as_of:
+                fold(run, held.message, at_ms=held.timestamp_ms)
+        self.run, self.since = run, fact.as_of + 1
+        if first <= self.since:
+            self._be_sure()
+        return Change()
+
+    def _be_sure(self) -> None:
+        self._is_sure = True
+        self._held.clear()
 
     def _end(self, fact: RunDone, at_ms: int) -> Change | Ignored:
         if self.run is not None and is_of_the_past(self.run, fact):
@@ -130,6 +165,7 @@ class RunView:
             return reopened
         self.run, change = reopened
         self.done = None
+        self._be_sure()  # the word brings all of the run along
         return change
 
     def _trace(self, fact: Message, at_ms: int) -> None:

@@ -35,6 +35,7 @@ from .domain import (
 )
 from .envelope import Envelope, Headers, Origin, header
 from .errors import (
+    CommandRefused,
     ConfigError,
     ErrorInfo,
     InvariantBroken,
@@ -164,6 +165,7 @@ __all__ = [
     "CallCheckpoint",
     "CancelRequested",
     "Claim",
+    "CommandRefused",
     "Compensation",
     "CompensationAbandoned",
     "CompensationDone",

@@ -144,3 +144,9 @@ def error_info(error: BaseException) -> ErrorInfo:
     code = ResourceExhausted.code if isinstance(error, MemoryError) else "unexpected"
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return ErrorInfo(code=code, message=text[:MESSAGE_LIMIT], retryable=True, causes=causes)
+
+
+class CommandRefused(StarlingsError):  # noqa: N818 - says what is the case
+    """As the run stands, the command can change nothing; it says why."""
+
+    code = "command_refused"

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Collection, Generator, Mapping
 from typing import Any
 
+from pydantic import JsonValue
+
 from starlings.agents import Agent
 from starlings.agents.compensate import (
     execute_compensation,
@@ -35,13 +37,18 @@ from starlings.choreography import (
     fold,
     message_for,
     parse_plan,
+    refusal,
+    reopen,
+    snapshot,
 )
 from starlings.messages import (
+    CommandRefused,
     CompensationReady,
     ErrorInfo,
     Message,
     Plan,
     PlanCreated,
+    RetryRequested,
     RunDone,
     RunOptions,
     StepProgress,
@@ -104,6 +111,7 @@ class LocalRun:
         self._working: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._undoing: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._timers: dict[Timer, asyncio.TimerHandle | None] = {}
+        self._ended: Run | None = None
 
     def __await__(self) -> Generator[Any, None, RunDone]:
         """Run the plan to its end."""
@@ -121,17 +129,56 @@ class LocalRun:
         try:
             self._record(self._created)
             run, change = begin(self._created, offset=0, at_ms=self._now_ms())
-            self._take_up(run, change)
-            while True:
-                fact = await self._next(run)
-                self._record(fact)
-                if isinstance(fact, RunDone):
-                    return fact
-                outcome = fold(run, fact, at_ms=self._now_ms())
-                if not isinstance(outcome, Ignored):
-                    self._take_up(run, outcome)
+            return await self._see_through(run, change)
         finally:
             await self._clean_up()
+
+    async def retry(
+        self,
+        step_id: str | None = None,
+        *,
+        input: JsonValue = None,  # noqa: A002 - as the step's field is called
+        compensation: bool = False,
+    ) -> RunDone:
+        """Go on with the run after a bad end, to its next end: as `RunHandle.retry` does on Kafka.
+
+        Args:
+            step_id: of which step; None: every one that is not done (or not undone).
+            input: for that step, instead of its own.
+            compensation: undo again what could not be undone, instead of doing again.
+
+        Raises:
+            CommandRefused: the run cannot go on as it stands; it says why.
+        """
+        if input is not None and (step_id is None or compensation):
+            raise CommandRefused("an input needs the step that it is for, to be done again")
+        if self._ended is None:
+            raise CommandRefused("the run has not ended")
+        why = refusal(self._ended, step_id=step_id, compensation=compensation)
+        if why is not None:
+            raise CommandRefused(f"the run cannot go on: {why}")
+        fact = _retry_requested(self._ended, step_id, given=input, compensation=compensation)
+        reopened = reopen(fact, at_ms=self._now_ms())
+        if isinstance(reopened, Ignored):
+            raise CommandRefused(f"the run cannot go on: {reopened.reason}")
+        self._ended = None
+        try:
+            self._record(fact)
+            return await self._see_through(*reopened)
+        finally:
+            await self._clean_up()
+
+    async def _see_through(self, run: Run, change: Change) -> RunDone:
+        self._take_up(run, change)
+        while True:
+            fact = await self._next(run)
+            self._record(fact)
+            outcome = fold(run, fact, at_ms=self._now_ms())
+            if isinstance(fact, RunDone):
+                self._ended = run
+                return fact
+            if not isinstance(outcome, Ignored):
+                self._take_up(run, outcome)
 
     def _record(self, fact: Message) -> None:
         self.facts.append(fact)
@@ -259,6 +306,9 @@ class LocalRun:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        for known in (self._timers, self._working, self._undoing):
+            known.clear()
+        self._inbox = asyncio.Queue()  # what those had to say comes after the end
 
 
 async def _hardly_wait(_seconds: float) -> None:
@@ -278,3 +328,17 @@ def _fired(run: Run, timer: Timer) -> TimerFired:
 def _unknown(ready: CompensationReady) -> ErrorInfo:
     message = f"there is no agent {ready.agent!r}, which the compensation names"
     return ErrorInfo(code="unknown_agent", message=message)
+
+
+def _retry_requested(
+    run: Run, step_id: str | None, *, given: JsonValue, compensation: bool
+) -> RetryRequested:
+    return RetryRequested(
+        run_id=run.run_id,
+        step_id=step_id,
+        compensation=compensation,
+        input=given,
+        generation=run.generation + 1,
+        plan_offset=run.plan_offset,
+        state=snapshot.save(run),
+    )
