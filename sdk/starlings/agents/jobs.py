@@ -16,7 +16,7 @@ it. What they may rely on, and what they have to keep to:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, Generic, ParamSpec
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
@@ -28,6 +28,7 @@ from starlings.messages import AgentDefined, RetryPolicy, StepFailed, StepReady,
 from .agent import DEFAULT_CONCURRENCY
 from .context import StepContext
 from .failures import failure
+from .limits import Limit
 from .polling import Polling
 from .signatures import Signature, adapter, agent_error, read_signature
 from .status import JobStatus, Phase
@@ -67,6 +68,8 @@ class JobAgent(WaitingAgent, Generic[Handle]):
         longest_poll_s: up to this.
         polls_at_once: how many jobs one instance looks at at the same time.
         lost_after_s: for how long `get` may fail without a break before the attempt fails.
+        limits: how many `create` calls (and compensations) at once, over all instances of all
+            agents that name the limit; jobs that wait do not count.
     """
 
     kind = "job"
@@ -88,6 +91,7 @@ class JobAgent(WaitingAgent, Generic[Handle]):
         lost_after_s: float = LOST_AFTER_S,
         scales_from_zero: bool = False,
         retry: RetryPolicy | None = None,
+        limits: Sequence[Limit] = (),
     ) -> None:
         super().__init__(
             name,
@@ -99,6 +103,7 @@ class JobAgent(WaitingAgent, Generic[Handle]):
             lost_after_s=lost_after_s,
             scales_from_zero=scales_from_zero,
             retry=retry,
+            limits=limits,
         )
         self.create_timeout_s = positive(create_timeout_s, name, "create_timeout_s")
         self.get_timeout_s = positive(get_timeout_s, name, "get_timeout_s")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ from starlings.messages import (
 from .agent import DEFAULT_CONCURRENCY, Agent
 from .context import StepContext
 from .failures import described, failure
+from .limits import Limit
 from .polling import Polling
 from .signatures import agent_error
 from .status import JobStatus, Phase
@@ -90,9 +91,15 @@ class WaitingAgent(Agent):
         wait_limit_s: float | None = None,
         scales_from_zero: bool = False,
         retry: RetryPolicy | None = None,
+        limits: Sequence[Limit] = (),
     ) -> None:
         super().__init__(
-            name, description=description, version=version, concurrency=concurrency, retry=retry
+            name,
+            description=description,
+            version=version,
+            concurrency=concurrency,
+            retry=retry,
+            limits=limits,
         )
         if scales_from_zero:
             raise agent_error(

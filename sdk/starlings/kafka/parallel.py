@@ -258,6 +258,8 @@ class ParallelConsumer:
             self._pool.hold()
             self._pool.own(())
             self._pool.ready = False
+            if self._pool.custody is not None:
+                self._pool.custody.assigned(())
         elif not stopping.done():
             if isinstance(failure, ConfigError):
                 raise failure

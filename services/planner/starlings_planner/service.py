@@ -32,6 +32,7 @@ from starlings.messages import (
     Problem,
     RunRequested,
     StarlingsError,
+    TransientError,
     agent_key,
     error_info,
     message_id,
@@ -50,6 +51,7 @@ from starlings.service import (
     log_context,
 )
 
+from .model_pace import ModelPace
 from .settings import PlannerSettings
 
 log = structlog.get_logger(__name__)
@@ -69,8 +71,9 @@ async def serve(ctx: ServiceContext[PlannerSettings]) -> None:
         registry_view(ports.connection, ports.codec, topics) as registry,
         ModelClient(load_settings(LlmSettings)) as model,
     ):
+        planner = Planner(model, routing=ctx.settings.routing)
         service = PlannerService(
-            ports, registry, Planner(model, routing=ctx.settings.routing), settings=ctx.settings
+            ports, registry, planner, settings=ctx.settings, instance=ctx.instance
         )
         consumer = service.consumer
         ctx.heartbeat.follow("requests", lambda: consumer.last_loop_monotonic)
@@ -79,6 +82,7 @@ async def serve(ctx: ServiceContext[PlannerSettings]) -> None:
         ctx.metrics.pull(Metric.REPEATS_DROPPED, lambda: consumer.counters.repeats)
         ctx.metrics.pull(Metric.RUNNING, lambda: consumer.running)
         ctx.metrics.pull(Metric.DEAD_LETTERS, lambda: service.buried)
+        ctx.metrics.pull(Metric.COOLDOWN, lambda: service.pace.remaining_s)
         endpoint = model.endpoint
         name = endpoint.model if endpoint.offline else endpoint.description  # told at length before
         ctx.log.info("planning", topic=topics.requests, model=name)
@@ -108,12 +112,19 @@ class PlannerService:
     """One instance of the planner."""
 
     def __init__(
-        self, ports: KafkaPorts, registry: Registry, planner: Planner, *, settings: PlannerSettings
+        self,
+        ports: KafkaPorts,
+        registry: Registry,
+        planner: Planner,
+        *,
+        settings: PlannerSettings,
+        instance: str,
     ) -> None:
         self._ports = ports
         self._registry = registry
         self._planner = planner
         self._wait_s = settings.registry_wait_s
+        self.pace = ModelPace(ports, registry, instance=instance)
         self.buried = 0
         self.consumer = ParallelConsumer(
             ports.connection,
@@ -137,8 +148,24 @@ class PlannerService:
         trace = child_traceparent(received.envelope.traceparent)
         with log_context(run_id=run_id, traceparent=trace):
             agents, alive = await self._agents_for(request)
-            outcome = await self._planner.plan(request, run_id=run_id, agents=agents, alive=alive)
+            outcome = await self._plan(request, run_id, agents, alive)
             await self._say(outcome, received.envelope.id, trace)
+
+    async def _plan(
+        self, request: RunRequested, run_id: str, agents: dict[str, AgentDefined], alive: set[str]
+    ) -> PlanCreated | PlanRejected:
+        """Plan a request, at the pace that the model's provider asks for."""
+        if request.plan is not None:
+            return await self._planner.plan(request, run_id=run_id, agents=agents, alive=alive)
+        await self.pace.turn()
+        try:
+            outcome = await self._planner.plan(request, run_id=run_id, agents=agents, alive=alive)
+        except TransientError as error:
+            if error.cooldown:
+                await self.pace.met(error)
+            raise
+        self.pace.went_well()
+        return outcome
 
     async def tidy(self) -> None:
         """Take instances out of the registry that were killed: nobody else ever would."""

@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from support.sites import records_of
 from support.waiting import wait_until
 
-from starlings import JobAgent, JobStatus, Sensor, StepContext, Waiting
+from starlings import JobAgent, JobStatus, Limit, Sensor, StepContext, Waiting
 from starlings.kafka.dead_letters import KEY
 from starlings.messages import (
     AttemptCheckpoint,
@@ -382,6 +382,53 @@ async def test_signs_of_life_every_microsecond_cost_no_more_looks_than_can_be_ma
     await farm.looked_at(more=3)
     asked = farm.asked["r1/s1/1"]
     assert asked <= (loop.time() - began) / 0.05 + 1
+
+
+async def test_a_limit_counts_jobs_while_they_are_created_and_not_while_they_wait(open_stage):
+    farm = Farm()
+    agent = JobAgent[str](
+        "farm", description="Farms", first_poll_s=0.02, limits=[Limit("provider", at_once=2)]
+    )
+    agent.get(farm.get)
+    agent.delete(farm.delete)
+    at_once: list[int] = []
+    creating = 0
+
+    @agent.create
+    async def create(task: str, ctx: StepContext) -> str:
+        nonlocal creating
+        creating += 1
+        at_once.append(creating)
+        await asyncio.sleep(0.05)  # a call takes its time
+        creating -= 1
+        return await farm.create(ctx)
+
+    stage = await open_stage(agent)
+    instance = await stage.start()
+    for number in range(12):
+        await stage.step(run_id=f"r{number}")
+    holding = instance.runtime._waiting.holding
+    await wait_until(lambda: len(holding) == 12, timeout_s=30, message="all twelve jobs wait")
+
+    assert max(at_once) == 2
+
+
+async def test_an_instance_without_a_share_of_a_limit_leaves_its_jobs_to_the_others(open_stage):
+    farm = Farm(settings={"limits": [Limit("provider", at_once=1)]})
+    stage = await open_stage(farm.agent())
+    second = await stage.start("second")
+    await stage.step()
+    await farm.looked_at()
+    holding = second.runtime._waiting.holding
+    assert len(holding) == 1
+    first = await stage.start("first")  # the one share is its own, by its name
+
+    others = first.runtime._waiting.holding
+    await wait_until(lambda: len(others) == 1, timeout_s=60, message="it looks after the job")
+    assert len(holding) == 0
+    farm.ends["r1/s1/1"] = JobStatus.succeeded("corn")
+    assert (await stage.said("r1/s1/1/step_done")).instance == "first"
+    assert farm.created == ["r1/s1/1"]
 
 
 async def test_a_sensor_goes_on_with_its_state_on_another_instance(open_stage):
