@@ -77,6 +77,7 @@ def test_the_built_in_agents_are_found_by_their_entry_points():
         "code",
         "container",
         "http",
+        "human",
         "math",
         "sensor",
         "string",

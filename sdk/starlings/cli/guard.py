@@ -18,7 +18,7 @@ import typer
 
 from .exits import EPILOG, Exit
 
-_NOT_FOUND = ("run_not_found", "step_not_found", "dead_letter_not_found")
+_WRONG = ("run_not_found", "step_not_found", "dead_letter_not_found", "answer_invalid")
 _REFUSED = "command_refused"
 F = TypeVar("F", bound=Callable[..., Any])
 Verbose = Annotated[
@@ -89,7 +89,7 @@ def _say_error(error: Exception, *, verbose: bool) -> int:
         complain(str(error))
         if error.code == _REFUSED:
             return Exit.REFUSED
-        wrong = isinstance(error, ConfigError) or error.code in _NOT_FOUND
+        wrong = isinstance(error, ConfigError) or error.code in _WRONG
         return Exit.WRONG if wrong else Exit.FAILED
     said = f"{type(error).__name__}: {error}".rstrip(": ")
     complain(f"{said} (--verbose shows where)")

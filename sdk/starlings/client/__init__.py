@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from starlings.messages import CommandRefused
 
+from .answering import AnswerInvalid
 from .client import Client
 from .dead_letters import DeadLetters, LetterNotFound
 from .handle import RunHandle, RunNotFound, StepNotFound
@@ -23,6 +24,7 @@ from .view import RunView
 
 __all__ = [
     "STATUSES",
+    "AnswerInvalid",
     "Client",
     "CommandRefused",
     "DeadLetters",

@@ -11,13 +11,15 @@ import asyncio
 import contextlib
 import copy
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
 from starlings.choreography import Ignored, Run, fold, refusal, reopen
 from starlings.choreography.snapshot import save
+from starlings.forms import answer_name
 from starlings.kafka.codec import Received
 from starlings.messages import (
     ApprovalGiven,
@@ -34,6 +36,7 @@ from starlings.messages import (
     generation_id,
 )
 
+from .answering import read_answer, why_not_asked
 from .view import RunView
 
 if TYPE_CHECKING:
@@ -157,6 +160,44 @@ class RunHandle:
     async def reject(self, step_id: str, comment: str = "", *, given_by: str = "") -> RunView:
         """Say no to what a step asks."""
         return await self._answer(step_id, comment, given_by, approved=False)
+
+    async def answer(
+        self,
+        step_id: str,
+        values: JsonValue = None,
+        *,
+        typed: Mapping[str, str] = MappingProxyType({}),
+        given_by: str = "",
+    ) -> RunView:
+        """Answer the form of a step, and wait for its agent to take the answer.
+
+        `values` are exact; `typed` are read by the types of their fields.
+
+        Raises:
+            AnswerInvalid: the form does not take this; every problem is named.
+        """
+        run = await self._look(step_id)
+        step = run.steps[step_id]
+        answer = read_answer(step, {} if values is None else values, typed)
+        if (why := why_not_asked(run, step)) is not None:
+            raise CommandRefused(why)
+        fact = SignalReceived(
+            run_id=self.run_id, name=answer_name(step_id), payload=answer, sent_by=given_by
+        )
+        await self._client.publish_fact(self.run_id, fact, _unique(fact))
+        return await self._see(
+            lambda view: view.run is not None and view.run.steps[step_id].settled
+        )
+
+    async def _see(self, is_so: Callable[[RunView], bool]) -> RunView:
+        view = RunView(self.run_id)
+        reading = self._client.read_run(self.run_id, self._start, follow=True)
+        async with asyncio.timeout(SEEN_WITHIN_S), contextlib.aclosing(reading) as facts:
+            async for received in facts:
+                view.add(received)
+                if is_so(view):
+                    break
+        return view
 
     async def retry(
         self,

@@ -1,4 +1,4 @@
-"""`starlings pause`, `resume`, `retry`, `signal`, `approve` and `reject`: words to a run.
+"""`starlings pause`, `resume`, `retry`, `signal`, `approve`, `reject`, `answer`: words to a run.
 
 Each looks at the run first and says why it can change nothing, where that is so; else it waits
 until the log shows what came of it.
@@ -26,6 +26,7 @@ Comment = Annotated[str, typer.Option(help="Why; the steps that follow can read 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     functions: tuple[Callable[..., Any], ...] = (pause, resume, retry, signal, approve, reject)
+    functions += (answer,)
     for function in functions:
         command(app, function.__name__, rich_help_panel=PANEL)(function)
 
@@ -118,6 +119,35 @@ async def reject(
     who = author(by)
     view = await _told(run, lambda handle: handle.reject(step, comment, given_by=who))
     _say(view, f"has its answer: step {step!r} is rejected by {who}", json=json)
+
+
+async def answer(
+    run: RunName,
+    step: StepName,
+    *,
+    field: Annotated[
+        list[str] | None,
+        typer.Option("--field", metavar="NAME=VALUE", help="A field of the form; repeat it."),
+    ] = None,
+    exact: Annotated[
+        str | None, typer.Option("--json", metavar="JSON", help="All fields, as a JSON object.")
+    ] = None,
+    by: By = None,
+) -> None:
+    """Fill in the form that a step asks for."""
+    values, typed, who = _read_json(exact, "--json"), _typed(field or []), author(by)
+    if values is None and not typed:
+        raise typer.BadParameter("give the fields: --field name=value …, or --json '{…}'")
+    view = await _told(run, lambda handle: handle.answer(step, values, typed=typed, given_by=who))
+    _say(view, f"has its answer: the form of step {step!r} is filled in by {who}", json=False)
+
+
+def _typed(fields: list[str]) -> dict[str, str]:
+    pairs = [field.partition("=") for field in fields]
+    for name, equals, _ in pairs:
+        if not equals or not name:
+            raise typer.BadParameter(f"--field {name!r} is no NAME=VALUE")
+    return {name: text for name, _, text in pairs}
 
 
 async def _told(name: str, tell: Callable[[RunHandle], Awaitable[RunView]]) -> RunView:

@@ -1,0 +1,185 @@
+"""Where answers to forms come from: the log of runs on Kafka, or memory within one process.
+
+An answer is a signal among a run's facts, named after its step. Many forms wait, in few partitions:
+what lies in a partition is read once for all of them, at most every second, and remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Protocol
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.partitioner import DefaultPartitioner
+from pydantic import JsonValue
+
+from starlings.blobs import BlobStore
+from starlings.forms import answer_name
+from starlings.kafka.codec import Codec
+from starlings.kafka.connection import Connection, KafkaSettings
+from starlings.messages import SignalReceived, UndecodableMessage, header, run_key
+from starlings.service import ServiceSettings, load_settings
+
+READ_FOR_S = 4.0
+FRESH_FOR_S = 1.0
+BEFORE_MS = 60_000  # an answer may come before the first look, and clocks differ
+REMEMBERED = 10_000
+_POLL_MS = 200
+
+_Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What somebody has answered."""
+
+    payload: JsonValue
+    by: str
+
+
+class Answers(Protocol):
+    """Answers to one step's form from a position on, in order, and the position to go on from."""
+
+    async def since(
+        self, run_id: str, step_id: str, position: int | None
+    ) -> tuple[list[Answer], int]:
+        """Look; None is the first look."""
+
+
+class MemoryAnswers:
+    """Answers that are given within this process, for tests and notebooks."""
+
+    def __init__(self) -> None:
+        self._given: dict[_Key, list[Answer]] = {}
+
+    def give(self, run_id: str, step_id: str, payload: JsonValue, *, by: str = "") -> None:
+        """Answer the form of a step, now or before it asks."""
+        self._given.setdefault((run_id, step_id), []).append(Answer(payload, by))
+
+    async def since(
+        self, run_id: str, step_id: str, position: int | None
+    ) -> tuple[list[Answer], int]:
+        """Look."""
+        given = self._given.get((run_id, step_id), [])
+        return given[position or 0 :], len(given)
+
+
+_memory: ContextVar[MemoryAnswers | None] = ContextVar("starlings_human_answers", default=None)
+
+
+@contextmanager
+def answers_in_memory() -> Iterator[MemoryAnswers]:
+    """Let forms of runs that begin in this block be answered by `give`, without Kafka."""
+    answers = MemoryAnswers()
+    token = _memory.set(answers)
+    try:
+        yield answers
+    finally:
+        _memory.reset(token)
+
+
+def answers() -> Answers:
+    """Say where answers come from here."""
+    return _memory.get() or _log()
+
+
+@lru_cache(maxsize=1)
+def _log() -> LogAnswers:
+    return LogAnswers(Connection(load_settings(KafkaSettings), client_id="starlings-human"))
+
+
+@dataclass
+class _Partition:
+    """What is known of a partition: everything from `begin` up to `end`."""
+
+    begin: int = 0
+    end: int = 0
+    read_at: float = float("-inf")
+    found: OrderedDict[int, tuple[_Key, Answer]] = field(default_factory=OrderedDict)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class LogAnswers:
+    """Answers among the facts of runs on Kafka."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._partitions: dict[int, _Partition] = {}
+        self._numbers: list[int] = []
+
+    async def since(
+        self, run_id: str, step_id: str, position: int | None
+    ) -> tuple[list[Answer], int]:
+        """Look."""
+        settings = load_settings(ServiceSettings)
+        topic = settings.topics.events
+        if not self._numbers:
+            self._numbers = sorted(await self._connection.partitions(topic))
+        number = int(DefaultPartitioner()(run_key(run_id), self._numbers, self._numbers))
+        known = self._partitions.setdefault(number, _Partition())
+        async with known.turn:
+            if position is None:
+                position = await self._start(TopicPartition(topic, number))
+            stale = time.monotonic() - known.read_at > FRESH_FOR_S
+            if stale or not known.begin <= position <= known.end:
+                codec = Codec(source="starlings/human", blobs=BlobStore(settings.blobs_url))
+                await self._read_on(TopicPartition(topic, number), known, position, codec)
+        wanted = (run_id, answer_name(step_id))
+        fits = [a for o, (key, a) in known.found.items() if o >= position and key == wanted]
+        return fits, max(position, known.end)
+
+    async def _start(self, place: TopicPartition) -> int:
+        """Find the place from which the answers of a form that is asked now can lie."""
+        async with self._connection.reading() as consumer:
+            at_ms = int(time.time() * 1_000) - BEFORE_MS
+            found = (await consumer.offsets_for_times({place: at_ms})).get(place)
+            ends = await consumer.end_offsets([place])
+            return int(found.offset if found else ends[place])
+
+    async def _read_on(
+        self, place: TopicPartition, known: _Partition, position: int, codec: Codec
+    ) -> None:
+        async with self._connection.reading() as consumer:
+            consumer.assign([place])
+            begin = (await consumer.beginning_offsets([place]))[place]
+            end = (await consumer.end_offsets([place]))[place]
+            position = max(position, begin)
+            if not known.begin <= position <= known.end or known.end > end:
+                known.begin = known.end = min(position, end)
+                known.found.clear()
+            consumer.seek(place, known.end)
+            until = time.monotonic() + READ_FOR_S
+            while known.end < end and time.monotonic() < until:
+                await _take(consumer, place, known, codec)
+        known.read_at = time.monotonic()
+
+
+async def _take(
+    consumer: AIOKafkaConsumer, place: TopicPartition, known: _Partition, codec: Codec
+) -> None:
+    batches = await consumer.getmany(place, timeout_ms=_POLL_MS)
+    for record in batches.get(place, []):
+        if header(record.headers, "ce_type") == SignalReceived.CE_TYPE:
+            await _remember(record, known, codec)
+    known.end = await consumer.position(place)
+
+
+async def _remember(record: ConsumerRecord, known: _Partition, codec: Codec) -> None:
+    try:
+        received = await codec.decode(record)
+    except UndecodableMessage:
+        return  # anybody may write to the log
+    signal = received.message if received is not None else None
+    if not isinstance(signal, SignalReceived) or not signal.name.startswith("answer."):
+        return
+    key = (signal.run_id, signal.name)
+    known.found[record.offset] = (key, Answer(signal.payload, signal.sent_by))
+    if len(known.found) > REMEMBERED:
+        known.begin = known.found.popitem(last=False)[0] + 1
