@@ -157,7 +157,7 @@ class AgentRuntime:
             log_context(run_id=work.run_id, step_id=work.step_id, traceparent=trace),
             remembering(lambda: self.claims.calls(received)),
         ):
-            if await self._settled.knows(received):
+            if self._settled.concerns(received) and await self._settled.knows(received):
                 return
             done: StepDone | CompensationDone | None
             if isinstance(work, StepReady):

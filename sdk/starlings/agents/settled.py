@@ -59,6 +59,10 @@ class Settled:
         self._since_ms = 0
         self._results: set[bytes] = set()
 
+    def concerns(self, received: Received) -> bool:
+        """Say whether others may have done this work; of most, none has."""
+        return self._inheritance(received.origin) is not None
+
     async def knows(self, received: Received) -> bool:
         """Say whether the result of this work is in the log, as far as others may have done it.
 

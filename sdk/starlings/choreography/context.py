@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from json.encoder import encode_basestring as quoted
 from typing import Any
 
 from starlings.messages.errors import StepFailed
@@ -44,19 +45,19 @@ def render_task(ready: StepReady) -> str:
     """Put the results of dependencies before the task, as one delimited block of data."""
     if not ready.context:
         return ready.task
-    results = [_as_data(result) for result in ready.context]
     # "<" is escaped, so that no result can close the block and speak outside it
-    block = ",\n ".join(_write(r).replace("<", "\\u003c") for r in results)
+    block = ",\n ".join(_as_data(result).replace("<", "\\u003c") for result in ready.context)
     return f"{_HEADING}\n{RESULTS_OPEN}\n[{block}]\n{RESULTS_CLOSE}\n\n{ready.task}"
 
 
-def _as_data(result: DependencyResult) -> dict[str, Any]:
-    data: dict[str, Any] = {"step": result.step_id, "agent": result.agent}
+def _as_data(result: DependencyResult) -> str:
+    step, agent = quoted(result.step_id), quoted(result.agent)
     if result.skipped:
-        return {**data, "skipped": True}
+        return f'{{"step": {step}, "agent": {agent}, "skipped": true}}'
+    what, said = "summary", result.summary
     if result.error is not None:
-        return {**data, "error": result.error.message}
-    return {**data, "summary": result.summary}
+        what, said = "error", result.error.message
+    return f'{{"step": {step}, "agent": {agent}, "{what}": {quoted(said)}}}'
 
 
 def references(value: Any) -> Iterator[str]:
@@ -78,6 +79,8 @@ def resolve(ready: StepReady) -> StepReady:
     Raises:
         StepFailed: `template_unresolved`, where a result or a path in it does not exist.
     """
+    if "{{" not in ready.task and ready.input is None and ready.args is None:
+        return ready  # as most are
     if not any(True for _ in references([ready.task, ready.input, ready.args])):
         return ready
     known = {result.step_id: result for result in ready.context}

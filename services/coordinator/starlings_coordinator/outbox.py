@@ -299,7 +299,8 @@ class Outbox:
 
 async def _failure(topic: str, acknowledgement: asyncio.Future[Any]) -> StarlingsError | None:
     """Wait for an acknowledgement; return what went wrong, if anything did."""
-    await asyncio.wait({acknowledgement})
+    if not acknowledgement.done():  # most of a batch arrive together
+        await asyncio.wait({acknowledgement})
     if acknowledgement.cancelled():
         return TransientError("the producer was closed", code="kafka_unavailable")
     error = acknowledgement.exception()
