@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated, Any, get_args
 
 import pytest
 from aiokafka import ConsumerRecord
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from starlings.blobs import BlobStore
 from starlings.kafka.codec import CLAIM_ABOVE_BYTES, CLAIM_HEADER, Codec
 from starlings.messages import (
     MESSAGES,
     CancelRequested,
+    Compensation,
+    DependencyResult,
     Envelope,
     Origin,
     RunRequested,
     StarlingsError,
     StepDone,
+    StepReady,
+    Timeouts,
     UndecodableMessage,
     split_ce_type,
 )
@@ -218,3 +224,78 @@ class TestRequests:
         code, said = await undecodable(codec, b"x" * 2_000_000, default=RunRequested)
         assert code == "too_large"
         assert "2,000,000 bytes long; the limit is 262,144" in said
+
+
+class TestNullsLeftOut:
+    """What travels with each step is written without its nulls, and read back as it was."""
+
+    @pytest.mark.parametrize("run_s", [None, 600.0, 2.5])
+    @pytest.mark.parametrize("null_in", [{"a": None, "b": [None]}, None, [None]])
+    async def test_a_step_is_read_back_as_it_was(self, codec, run_s, null_in):
+        result = DependencyResult(step_id="a", agent="math", summary="", output=null_in)
+        ready = StepReady(
+            run_id="r",
+            step_id="s",
+            attempt=1,
+            agent="math",
+            input=null_in,
+            args={"x": null_in},
+            context=[result],
+            timeouts=Timeouts(run_s=run_s),
+        )
+
+        value, headers = await codec.encode(ready, id="i", subject="r")
+        received = await codec.decode(record(value, headers))
+
+        assert received is not None
+        assert received.message == ready
+        assert (b'"tool":null' in value) is (run_s is None)
+
+    @pytest.mark.parametrize(
+        "timeouts", [None, Timeouts(), Timeouts(run_s=None), Timeouts(run_s=None, queue_s=1)]
+    )
+    async def test_what_would_undo_a_step_keeps_its_limits(self, codec, timeouts):
+        undo = Compensation(agent="math", input={"a": None}, timeouts=timeouts)
+        ended = done([None, {"a": None}]).model_copy(update={"compensation": undo})
+
+        value, headers = await codec.encode(ended, id="i", subject="r")
+        received = await codec.decode(record(value, headers))
+
+        assert received is not None
+        assert received.message == ended
+
+    @pytest.mark.parametrize("model", [StepReady, StepDone])
+    def test_nothing_else_in_it_has_a_null_that_is_not_the_default(self, model):
+        telling = {
+            f"{inner.__name__}.{name}"
+            for inner in models_within(model)
+            for name, field in inner.model_fields.items()
+            if takes_null(inner, name) and not (field.default is None and not field.is_required())
+        }
+
+        assert telling == {"Timeouts.run_s"}
+
+
+def models_within(model: type[BaseModel]) -> set[type[BaseModel]]:
+    """Find all models that a value of this one may be made of."""
+    found: set[type[BaseModel]] = set()
+
+    def look(kind: Any) -> None:
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and kind not in found:
+            found.add(kind)
+            for field in kind.model_fields.values():
+                look(field.annotation)
+        for inner in get_args(kind):
+            look(inner)
+
+    look(model)
+    return found
+
+
+def takes_null(model: type[BaseModel], name: str) -> bool:
+    field = model.model_fields[name]
+    try:
+        TypeAdapter(Annotated[field.annotation, field]).validate_python(None)
+    except ValidationError:
+        return False
+    return True

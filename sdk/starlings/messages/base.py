@@ -45,6 +45,13 @@ class Message(Model):
     VERSION: ClassVar[int] = 1
     CE_TYPE: ClassVar[str]
 
+    def leaves_nulls_out(self) -> bool:
+        """Say whether null is what a reader assumes, for every field of this one that is null.
+
+        Those that travel with each step leave them out, which makes them a third shorter.
+        """
+        return False
+
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """Derive the CloudEvents type once, since it is asked for with every message."""

@@ -161,6 +161,10 @@ class StepReady(Message):
     variant: VariantName | None = Field(default=None, description="of the agent; None: the usual")
     generation: int = Field(default=0, ge=0, description="how often the run was reopened")
 
+    def leaves_nulls_out(self) -> bool:
+        """Tell all but "no limit", which is a null that is not the default."""
+        return self.timeouts.run_s is not None
+
 
 class StepScheduled(Message):
     """The coordinator's `step_ready` has been acknowledged by Kafka."""
@@ -218,6 +222,10 @@ class StepDone(Message):
     variant: VariantName | None = None
     instance: str = ""
     duration_s: float = 0.0
+
+    def leaves_nulls_out(self) -> bool:
+        """Tell all but limits of a compensation, where a null may be "no limit"."""
+        return self.compensation is None or self.compensation.timeouts is None
 
 
 class CompensationReady(Message):
