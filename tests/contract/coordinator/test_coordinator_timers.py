@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 
 from starlings.messages import (
+    Compensation,
+    CompensationDone,
+    CompensationReady,
     ErrorInfo,
     RetryPolicy,
     RunOutcome,
+    StepOutcome,
     StepProgress,
     StopRequested,
     Timeouts,
@@ -105,3 +109,44 @@ async def test_a_run_that_takes_too_long_ends_at_its_deadline(stage, monkeypatch
     assert (end.outcome, end.error.code) == (RunOutcome.FAILED, "deadline_exceeded")
     kinds = [seen.message.kind for seen in stage.all(TimerFired, "r")]
     assert kinds == [TimerKind.DEADLINE, TimerKind.SETTLE]
+
+
+def undone_by(attempts):
+    limit = Timeouts(run_s=0.3)
+    return Compensation(agent="math", retry=quick(attempts), timeouts=limit)
+
+
+async def test_a_compensation_that_nobody_answers_is_abandoned_and_lies_in_the_dead_letters(stage):
+    await (await stage.start()).ready()
+    silent = step("a", compensate=undone_by(2))
+    await stage.plan("r", silent, step("b", "a", retry=ONCE), undo_queue_s=0.3)
+    await stage.play("r", "a")
+    await stage.work("r", "b")
+    await stage.done("r", "b", error=BROKEN)
+    end = await stage.end("r")
+    assert end.outcome is RunOutcome.COMPENSATION_FAILED
+    [undo] = end.steps[0].undone
+    assert (undo.state, undo.tries, undo.error.code) == ("failed", 2, "undo_timeout")
+    [letter] = await stage.dead()
+    assert letter.headers["starlings_error_code"] == b"undo_timeout"
+
+
+async def test_a_compensation_that_succeeds_after_its_time_is_none_that_failed(stage):
+    await (await stage.start()).ready()
+    slow = step("a", compensate=undone_by(50))
+    await stage.plan("r", slow, step("b", "a", retry=ONCE), undo_queue_s=0.3)
+    await stage.play("r", "a")
+    await stage.work("r", "b")
+    await stage.done("r", "b", error=BROKEN)
+
+    def tries():
+        return [seen.message.number for seen in stage.all(CompensationReady, "r")]
+
+    await stage.see(lambda: 2 in tries(), "the second try")
+    first = CompensationDone(
+        run_id="r", step_id="a", attempt=1, number=1, agent="math", outcome=StepOutcome.OK
+    )
+    await stage.tell(first, "r/a/1/compensation_done/1")
+    end = await stage.end("r")
+    assert end.outcome is RunOutcome.COMPENSATED
+    assert end.steps[0].undone[0].state == "undone"
