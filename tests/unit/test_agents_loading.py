@@ -79,6 +79,7 @@ def test_the_built_in_agents_are_found_by_their_entry_points():
         "http",
         "human",
         "math",
+        "notify",
         "sensor",
         "string",
         "weather",
