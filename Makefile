@@ -9,7 +9,7 @@ SEED ?= 1
 MEMBERS := sdk services/planner services/coordinator services/agents
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo dev kcat test test-fast check bench chaos fix schemas schemas-check clean
+.PHONY: help setup lock demo dev kcat postgres test test-fast check bench chaos fix schemas schemas-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -44,7 +44,13 @@ kcat: # the command-line producer that one test types requests with
 	  && apt-get update -qq && apt-get install -y -qq kcat >/dev/null; } \
 	  || echo "kcat is not installed: the test that types with it is skipped (in CI it fails)"
 
-test: check kcat ## Everything that is checked, on a real Apache Kafka
+postgres: # the server on which the agent sql is tested
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get update -qq && apt-get install -y -qq postgresql >/dev/null; } \
+	  || echo "PostgreSQL is not installed: the tests that need it are skipped (in CI they fail)"
+
+test: check kcat postgres ## Everything that is checked, on a real Apache Kafka
 	@$(BIN)/coverage run --source=starlings.choreography -m pytest -q tests/unit/choreography
 	@$(BIN)/coverage report --fail-under=100 --skip-covered
 	@$(BIN)/pytest -q -n 2 --dist loadfile

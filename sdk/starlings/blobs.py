@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -71,6 +72,20 @@ class BlobStore:
             TransientError: `blob_store`, where the store cannot be reached.
         """
         digest = await _sha256(value)
+        return await self._put(value, digest, len(value), media_type, summary)
+
+    async def put_file(self, path: Path, media_type: str, *, summary: str = "") -> Claim:
+        """Store a file, which is never held in memory, and return its claim.
+
+        Raises:
+            TransientError: `blob_store`, where the store cannot be reached.
+        """
+        digest, size = await asyncio.to_thread(_sha256_of_file, path)
+        return await self._put(path, digest, size, media_type, summary)
+
+    async def _put(
+        self, value: bytes | Path, digest: str, size: int, media_type: str, summary: str
+    ) -> Claim:
         name = f"{digest[:2]}/{digest}"
         try:
             await obstore.put_async(self._store, name, value)
@@ -79,7 +94,7 @@ class BlobStore:
         return Claim(
             uri=f"{self.url}/{name}",
             sha256=digest,
-            size_bytes=len(value),
+            size_bytes=size,
             media_type=media_type,
             summary=summary,
         )
@@ -106,6 +121,30 @@ class BlobStore:
             raise UndecodableMessage(f"{claim.uri} is not what was claimed", code="blob_changed")
         return value
 
+    async def get_file(self, claim: Claim, path: Path) -> None:
+        """Fetch a claimed value into a file; where it is not the one, there is no file.
+
+        Raises:
+            UndecodableMessage: `blob_gone`, `blob_changed` or `blob_elsewhere`.
+            TransientError: `blob_store`, where the store cannot be reached.
+        """
+        name = self._name(claim)
+        try:
+            found = await obstore.get_async(self._store, name)
+            as_claimed = found.meta["size"] == claim.size_bytes
+            if as_claimed:
+                await _write(path, found.stream())
+                as_claimed = (await asyncio.to_thread(_sha256_of_file, path))[0] == claim.sha256
+        except (NotFoundError, FileNotFoundError):
+            raise UndecodableMessage(f"the value {claim.uri} is gone", code="blob_gone") from None
+        except Exception as error:
+            raise TransientError(
+                f"{claim.uri} cannot be read: {error}", code="blob_store"
+            ) from error
+        if not as_claimed:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+            raise UndecodableMessage(f"{claim.uri} is not what was claimed", code="blob_changed")
+
     def _name(self, claim: Claim) -> str:
         name = claim.uri.removeprefix(f"{self.url}/")
         if name == claim.uri or ".." in name.split("/"):
@@ -121,3 +160,14 @@ async def _sha256(value: bytes) -> str:
     if len(value) > _HASH_ASIDE_BYTES:
         return await asyncio.to_thread(lambda: hashlib.sha256(value).hexdigest())
     return hashlib.sha256(value).hexdigest()
+
+
+async def _write(path: Path, chunks: AsyncIterable[Any]) -> None:
+    with await asyncio.to_thread(path.open, "wb") as file:
+        async for chunk in chunks:
+            await asyncio.to_thread(file.write, chunk)
+
+
+def _sha256_of_file(path: Path) -> tuple[str, int]:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size

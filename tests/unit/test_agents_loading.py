@@ -81,6 +81,7 @@ def test_the_built_in_agents_are_found_by_their_entry_points():
         "math",
         "notify",
         "sensor",
+        "sql",
         "string",
         "weather",
         "web_search",

@@ -87,6 +87,32 @@ async def test_a_store_that_cannot_be_reached_may_come_back(tmp_path):
     assert caught.value.code == "blob_store"
 
 
+async def test_a_file_is_stored_and_fetched_as_a_file(store, tmp_path):
+    given, got = tmp_path / "given", tmp_path / "got"
+    given.write_bytes(VALUE)
+
+    claim = await store.put_file(given, "text/plain", summary="some text")
+    await store.get_file(claim, got)
+
+    assert claim == await store.put(VALUE, "text/plain", summary="some text")
+    assert got.read_bytes() == VALUE
+
+
+async def test_a_file_that_is_not_the_one_that_was_claimed_is_not_there(store, tmp_path):
+    claim = await store.put(VALUE)
+    got = tmp_path / "got"
+    for wrong, code in (
+        ({"sha256": "0" * 64}, "blob_changed"),
+        ({"size_bytes": 1}, "blob_changed"),
+        ({"uri": claim.uri + "0"}, "blob_gone"),
+        ({"uri": "s3://elsewhere/secret"}, "blob_elsewhere"),
+    ):
+        with pytest.raises(UndecodableMessage) as caught:
+            await store.get_file(claim.model_copy(update=wrong), got)
+        assert caught.value.code == code
+        assert not got.exists()
+
+
 @pytest.mark.parametrize("url", ["", "/var/blobs", "file://tmp/blobs", "ftp://x/y", "file:blobs"])
 def test_an_address_that_is_none_names_the_setting(url):
     with pytest.raises(ConfigError, match="STARLINGS_BLOBS_URL"):

@@ -14,6 +14,8 @@ import pytest
         ("starlings_coordinator.service", {"openai", "httpx", "starlette", "typer", "jgo"}),
         ("starlings.choreography", {"aiokafka", "asyncio", "structlog", "openai"}),
         ("starlings", {"pydantic", "aiokafka"}),
+        ("starlings_agents.container", {"duckdb", "asyncpg", "openai"}),
+        ("starlings_agents.sql", {"asyncpg", "httpx", "openai"}),
         ("starlings_planner.service", {"typer", "jgo", "starlette"}),
     ],
 )

@@ -1,0 +1,35 @@
+"""Steps of the agent `sql`, run as they are in production, without Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from starlings.agents.execute import execute
+from starlings.blobs import BlobStore, Claim
+from starlings.messages import StepDone
+from starlings_agents.sql import agent
+from support.agents import ready
+
+
+async def pause(_seconds: float) -> None:
+    await asyncio.sleep(0.01)
+
+
+async def ask(sql: str, *, name: str = "shop", step: str = "s1", **more: Any) -> StepDone:
+    given = {"connection": name, "sql": sql, **more}
+    done = await execute(agent, ready(agent="sql", step_id=step, task="", input=given), pause=pause)
+    assert StepDone.model_validate_json(done.model_dump_json()) == done
+    return done
+
+
+async def rows(done: StepDone, blobs: BlobStore, folder: Path) -> list[tuple[Any, ...]]:
+    """Read the whole table back from the blob store."""
+    assert done.error is None, done.error
+    path = folder / "read.parquet"
+    await blobs.get_file(Claim.model_validate(done.output["table"]), path)
+    with duckdb.connect() as reader:
+        return reader.execute("FROM read_parquet($1)", [str(path)]).fetchall()
