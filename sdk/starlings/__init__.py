@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Waiting,
     )
     from .client import Client
+    from .llm import ModelChoice
     from .messages import (
         Compensation,
         ResourceExhausted,
@@ -44,6 +45,7 @@ _HOMES = {
     "Limit": ".agents",
     "LocalChoreography": ".testing",
     "LocalRun": ".testing",
+    "ModelChoice": ".llm",
     "Ready": ".agents",
     "ResourceExhausted": ".messages",
     "Result": ".agents",
@@ -66,6 +68,7 @@ __all__ = [
     "Limit",
     "LocalChoreography",
     "LocalRun",
+    "ModelChoice",
     "Ready",
     "ResourceExhausted",
     "Result",

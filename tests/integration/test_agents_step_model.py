@@ -11,7 +11,9 @@ from support.model_server import Reply, model_server, refusal
 
 from starlings import Agent, StepContext
 from starlings.agents.execute import execute
+from starlings.agents.models import AgentModels
 from starlings.agents.once import CallsInMemory, remembering
+from starlings.agents.streamed_text import StreamedText
 from starlings.llm import LlmSettings, ModelClient
 from starlings.llm.chat import tool_result, user
 from starlings.messages import StepReady, Timeouts, ToolDefinition
@@ -142,3 +144,43 @@ async def test_without_a_model_the_step_says_what_to_set():
     done = await execute(writer(write), READY)
     assert done.error.code == "no_model"
     assert "OPENAI_API_KEY" in done.error.message
+
+
+async def test_what_a_model_writes_is_told_while_it_writes_where_that_is_wanted():
+    signs = []
+
+    async def heard(sign):
+        signs.append(sign)
+
+    async def write(ctx: StepContext) -> str:
+        return await ctx.model.text("Who are you?")
+
+    told = {}
+    for stream in (True, False):
+        settings = LlmSettings(_env_file=None, stream=stream)
+        async with AgentModels(settings) as models:
+            agent = writer(write)
+            done = await execute(agent, READY, model=models.of(agent), heartbeat=heard)
+        told[stream] = [sign["model"] for sign in signs]
+        signs.clear()
+        assert done.error is None
+    assert "".join(sign["text"] for sign in told[True]) == done.output
+    assert told[True][0]["at"] == 0
+    assert told[False] == []
+
+
+async def test_signs_are_rare_tell_all_of_the_text_and_begin_anew_with_it():
+    signs, now = [], [0.0]
+
+    async def heard(sign):
+        signs.append((sign["model"]["at"], sign["model"]["text"]))
+
+    streamed = StreamedText(heard, monotonic=lambda: now[0])
+    for second, piece in ((0.0, ""), (0.1, "a "), (0.2, "b "), (0.6, "c "), (0.7, "d ")):
+        now[0] = second
+        await streamed(piece)
+    assert signs == [(0, "a b c ")]
+    await streamed("")
+    await streamed("x")
+    await streamed.flush()
+    assert signs[1:] == [(0, "x")]

@@ -73,6 +73,7 @@ async def test_a_schema_is_asked_for_in_strict_mode_and_the_answer_carries_what_
         "calls": 1,
         "input_tokens": 10,
         "output_tokens": 3,
+        "unpriced_calls": 1,
     }
     asked = server.requests[0]
     assert asked["model"] == "some-model"

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from starlings.llm.provider import forget
+
 
 @dataclass
 class Reply:
@@ -48,6 +50,7 @@ class ModelServer:
     def __init__(self) -> None:
         self.script: list[Reply] = []
         self.requests: list[dict[str, Any]] = []
+        self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.stopped = threading.Event()
         self.base_url = ""
@@ -75,6 +78,7 @@ def model_server() -> Iterator[ModelServer]:
     http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(model))
     http.block_on_close = True
     model.base_url = f"http://127.0.0.1:{http.server_port}/v1"
+    forget(model.base_url)  # a port may have been another test's
     thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
@@ -92,6 +96,7 @@ def _handler(model: ModelServer) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
+            model.paths.append(self.path)
             reply = model.next_reply(
                 json.loads(body), {name.lower(): value for name, value in self.headers.items()}
             )

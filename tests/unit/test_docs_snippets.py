@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/agents.md", "docs/choreography.md", "docs/patterns.md"]
+PAGES = [
+    "README.md",
+    "docs/agents.md",
+    "docs/choreography.md",
+    "docs/models.md",
+    "docs/patterns.md",
+]
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from starlings.llm import LlmSettings, configured_endpoint
 from starlings.messages import ConfigError
 
+ROOT = Path(__file__).parents[2]
 NAMES = [field.validation_alias for field in LlmSettings.model_fields.values()]
 
 
@@ -104,3 +107,8 @@ def test_names_that_do_not_exist_are_refused():
 
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = starlings.llm.Nothing
+
+
+def test_the_page_on_models_tells_every_setting():
+    page = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    assert [name for name in NAMES if f"| `{name}` |" not in page] == []

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel
 
+from starlings.llm.choice import ModelChoice
 from starlings.messages import AgentDefined, RetryPolicy
 from starlings.messages.base import AGENT_PATTERN
 
@@ -39,7 +40,7 @@ class Agent:
         description: what it can do, for planners and people.
         version: of its behaviour; part of its definition in the registry.
         concurrency: how many steps one instance works on at once.
-        model: which model chooses its tools; None: the one of the settings.
+        model: which model it asks: a name, or a `ModelChoice`; None: the one of the settings.
         instructions: what that model is told besides the description.
         scales_from_zero: whether plans may use it while no instance is alive.
         retry: how often its steps are tried, where neither the step nor the run says otherwise.
@@ -53,7 +54,7 @@ class Agent:
         description: str,
         version: str = "1",
         concurrency: int = DEFAULT_CONCURRENCY,
-        model: str | None = None,
+        model: str | ModelChoice | None = None,
         instructions: str = "",
         scales_from_zero: bool = False,
         retry: RetryPolicy | None = None,
@@ -73,11 +74,13 @@ class Agent:
             raise agent_error(f"agent {name!r}: concurrency has to be a whole number from 1 on")
         if retry is not None and not isinstance(retry, RetryPolicy):
             raise agent_error(f"agent {name!r}: retry has to be a RetryPolicy(attempts=…, …)")
+        if model is not None and not isinstance(model, str | ModelChoice):
+            raise agent_error(f"agent {name!r}: model has to be a name, or a ModelChoice(model=…)")
         self.name = name
         self.description = " ".join(description.split())
         self.version = version
         self.concurrency = concurrency
-        self.model = model
+        self.model = ModelChoice(model=model) if isinstance(model, str) else model
         self.instructions = instructions.strip()
         self.scales_from_zero = scales_from_zero
         self.retry = retry

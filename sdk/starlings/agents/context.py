@@ -94,7 +94,7 @@ class StepContext:
                 "OPENAI_BASE_URL, give LocalRun a `model`, or name `tool` and `args` in the step",
                 code="no_model",
             )
-        return StepModel(self.model_port, self.memory, self.spent or Spent())
+        return StepModel(self.model_port, self.memory, self.spent or Spent(), tell=self.heartbeat)
 
     async def heartbeat(self, progress: Any = None) -> None:
         """Give a sign of life, with anything JSON-serialisable that tells how far the step is."""

@@ -31,6 +31,10 @@ class ModelPort(Protocol):
     one fails; the answer's `usage` is the sum. Safe for concurrent calls.
     """
 
+    @property
+    def streams(self) -> bool:
+        """Whether what the model writes is to be told piece by piece."""
+
     async def structured(
         self,
         messages: Sequence[Mapping[str, Any]],

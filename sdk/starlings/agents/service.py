@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 from pydantic import Field
 
@@ -27,12 +27,11 @@ from starlings.service import (
 
 from .agent import Agent
 from .listening import EventRuntime
+from .model_port import ModelPort
+from .models import AgentModels
 from .own_claims import LEASE_S, ClaimSettings
 from .pace import Pace
 from .runtime import AgentRuntime
-
-if TYPE_CHECKING:
-    from starlings.llm import ModelClient
 
 
 class AgentSettings(ServiceSettings):
@@ -99,8 +98,8 @@ async def serve(ctx: ServiceContext[AgentSettings], agents: Sequence[Agent], *, 
         ports = await stack.enter_async_context(
             kafka_ports(ctx, name, needed, agents=definitions, variant=variant)
         )
-        models = await _models(agents, stack)
-        await _run(ctx, agents, ports, models)
+        models = await stack.enter_async_context(AgentModels())
+        await _run(ctx, agents, ports, _models_of(agents, models))
 
 
 def _topics_of(
@@ -122,26 +121,19 @@ def _topics_of(
     return [spec for each in definitions for spec in topics.agent_specs(each.agent, variant)]
 
 
-async def _models(agents: Sequence[Agent], stack: AsyncExitStack) -> dict[str, ModelClient | None]:
-    """Open a client per model, for the agents that let a model choose their tools."""
-    if not any(agent.tools for agent in agents):
-        return {agent.name: None for agent in agents}
-    from starlings.llm import LlmSettings, ModelClient  # noqa: PLC0415 - slow, and few need it
-
-    clients: dict[str | None, ModelClient] = {}
-    for name in {agent.model for agent in agents if agent.tools}:
-        settings = load_settings(LlmSettings)
-        if name is not None:
-            settings = settings.model_copy(update={"model": name})
-        clients[name] = await stack.enter_async_context(ModelClient(settings))
-    return {agent.name: clients[agent.model] if agent.tools else None for agent in agents}
+def _models_of(agents: Sequence[Agent], models: AgentModels) -> dict[str, ModelPort]:
+    """Give each agent its model; what is surely needed is opened now, so that errors show."""
+    return {
+        agent.name: models.opened(agent) if agent.tools or agent.model else models.of(agent)
+        for agent in agents
+    }
 
 
 async def _run(
     ctx: ServiceContext[AgentSettings],
     agents: Sequence[Agent],
     ports: KafkaPorts,
-    models: Mapping[str, ModelClient | None],
+    models: Mapping[str, ModelPort],
 ) -> None:
     runtimes = [r for agent in agents for r in _runtimes(ctx, agent, ports, models[agent.name])]
     ctx.health.ready_when(
@@ -155,7 +147,7 @@ async def _run(
 
 
 def _runtimes(
-    ctx: ServiceContext[AgentSettings], agent: Agent, ports: KafkaPorts, model: ModelClient | None
+    ctx: ServiceContext[AgentSettings], agent: Agent, ports: KafkaPorts, model: ModelPort
 ) -> list[AgentRuntime | EventRuntime]:
     """One for the steps of an agent, one for the events that it listens to."""
     given: _Given = {"instance": ctx.instance, "concurrency": ctx.settings.concurrency}

@@ -21,11 +21,12 @@ from starlings.messages import ToolDefinition, Usage
 
 from .model_port import ModelPort, Spent
 from .once import OWN_PREFIX, Once
+from .streamed_text import StreamedText
 
 T = TypeVar("T")
 
 Messages = Sequence[Mapping[str, Any]]
-OnText = Callable[[str], Awaitable[None]]
+Tell = Callable[[Any], Awaitable[None]]
 _SHOWN_ERRORS = 20
 
 
@@ -38,20 +39,20 @@ class StepModel:
         memory: Once,
         spent: Spent,
         *,
-        on_text: OnText | None = None,
+        tell: Tell | None = None,
         label: str = "",
     ) -> None:
         self._port = port
         self._memory = memory
         self._spent = spent
-        self._on_text = on_text
+        self._tell = tell
         self._label = label
 
     def using(self, model: str, *, temperature: float | None = None) -> StepModel:
         """Ask another model of the same server, as in a debate of several."""
         port = self._port.using(model, temperature=temperature)
         label = f"{model}/{temperature}"
-        return StepModel(port, self._memory, self._spent, on_text=self._on_text, label=label)
+        return StepModel(port, self._memory, self._spent, tell=self._tell, label=label)
 
     async def text(self, task: str, *, instructions: str = "") -> str:
         """Ask for a text.
@@ -102,13 +103,16 @@ class StepModel:
         """
 
         async def ask() -> JsonValue:
+            telling = StreamedText(self._tell) if self._tell and self._port.streams else None
             turn = await self._port.chat(
                 messages,
                 tools=tools,
                 validate=validate,
-                on_text=self._on_text,
+                on_text=telling,
                 on_usage=self._spent.add,
             )
+            if telling is not None:
+                await telling.flush()
             kept: JsonValue = turn.model_dump(mode="json")
             return kept
 

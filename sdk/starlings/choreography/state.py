@@ -42,6 +42,7 @@ from .transitions import (
 )
 
 COST = "cost_nano_usd"
+UNPRICED = "unpriced_calls"
 
 
 class DecisionKind(StrEnum):
@@ -234,6 +235,8 @@ class Run:
             return
         for name in ("calls", "input_tokens", "output_tokens"):
             self.usage[name] = self.usage.get(name, 0) + max(getattr(usage, name), 0)
+        if usage.unpriced_calls > 0:
+            self.usage[UNPRICED] = self.usage.get(UNPRICED, 0) + usage.unpriced_calls
         if usage.cost_usd is not None:
             nano = round(usage.cost_usd * NANO)
             self.usage[COST] = self.usage.get(COST, 0) + nano

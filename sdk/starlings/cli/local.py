@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from starlings.agents import Agent
 from starlings.agents.loading import builtin_agents, load_agents
+from starlings.agents.models import AgentModels
 from starlings.client import RunView
 from starlings.kafka.codec import Received
 from starlings.llm import LlmSettings, ModelClient
@@ -101,8 +102,9 @@ class LocalStory:
             await asyncio.gather(working, return_exceptions=True)
 
     async def _work(self) -> None:
-        async with ModelClient(load_settings(LlmSettings)) as model:
-            outcome = await plan_here(self._request, self._agents, model, run_id=self.run_id)
+        async with AgentModels() as models:
+            planner = models.client("planner")
+            outcome = await plan_here(self._request, self._agents, planner, run_id=self.run_id)
             if isinstance(outcome, PlanRejected):
                 self._facts.put_nowait(outcome)
                 self._facts.put_nowait(_rejected(outcome))
@@ -114,7 +116,7 @@ class LocalStory:
                 request=outcome.request,
                 tags=outcome.tags,
                 run_id=self.run_id,
-                model=model,
+                model=models,
                 on_fact=self._heard,
             )
             try:

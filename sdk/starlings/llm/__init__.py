@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .cassette import Cassette
+    from .choice import Fallback, ModelChoice, Price
     from .client import Answer, ModelClient
     from .endpoint import Endpoint, configured_endpoint, resolve_model
     from .errors import ModelAway, ModelFailed
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Answer": "client",
+    "Cassette": "cassette",
+    "Fallback": "choice",
+    "ModelChoice": "choice",
+    "Price": "choice",
     "ModelClient": "client",
     "Endpoint": "endpoint",
     "configured_endpoint": "endpoint",
@@ -28,11 +34,15 @@ _MODULES = {
 
 __all__ = [
     "Answer",
+    "Cassette",
     "Endpoint",
+    "Fallback",
     "LlmSettings",
     "ModelAway",
+    "ModelChoice",
     "ModelClient",
     "ModelFailed",
+    "Price",
     "configured_endpoint",
     "resolve_model",
 ]

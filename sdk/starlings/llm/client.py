@@ -8,7 +8,6 @@ has been checked; whoever calls it need not look again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -19,10 +18,11 @@ from starlings.messages.facts import Usage
 from starlings.messages.registry import ToolDefinition
 
 from . import errors
+from .cassette import Cassette
 from .chat import ChatMessage, CheckCall, Turn
-from .endpoint import Endpoint, resolve_model
+from .endpoint import Endpoint
 from .errors import ModelAway, ModelFailed
-from .provider import Provider
+from .line import Line
 from .question import OnText, Question, Shape, schema_in_words
 from .reply import Reply
 from .settings import LlmSettings
@@ -58,12 +58,18 @@ class ModelClient:
     call; safe for any number of concurrent calls there.
     """
 
-    def __init__(self, settings: LlmSettings, *, endpoint: Endpoint | None = None) -> None:
+    def __init__(
+        self,
+        settings: LlmSettings,
+        *,
+        endpoint: Endpoint | None = None,
+        cassette: Cassette | None = None,
+    ) -> None:
         self._settings = settings
         self._given = endpoint
-        self._provider: Provider | None = None
+        self._cassette = cassette
+        self._line: Line | None = None
         self._others: dict[tuple[str, float | None], ModelClient] = {}
-        self._open = ExitStack()
 
     async def __aenter__(self) -> Self:
         self._connect()
@@ -72,30 +78,44 @@ class ModelClient:
     async def __aexit__(self, *_exc: object) -> None:
         await self.aclose()
 
+    def open(self) -> None:
+        """Find out now who is asked, not at the first question.
+
+        Raises:
+            ConfigError: a setting is wrong; it is named.
+        """
+        self._connect()
+
     async def aclose(self) -> None:
         """Close connections, and the offline model where there is one."""
-        provider, self._provider = self._provider, None
-        if provider is not None:
-            await provider.aclose()
         others, self._others = self._others, {}
         for other in others.values():
             await other.aclose()
-        self._open.close()
+        line, self._line = self._line, None
+        if line is not None:
+            await line.aclose()
+
+    @property
+    def streams(self) -> bool:
+        """Whether what the model writes is to be told piece by piece."""
+        return self._settings.stream
 
     def using(self, model: str, *, temperature: float | None = None) -> ModelClient:
         """Return a client for another model of the same server, which is closed with this one.
 
-        The offline rules stand in for any model.
+        The offline rules stand in for any model; the models behind this one stay behind it.
         """
         key = (model, temperature)
         if key not in self._others:
             here = self.endpoint
-            there = here if here.offline else replace(here, model=model)
+            # a price that was set is that of the model it was set for
+            there = here if here.offline else replace(here, model=model, price=None)
             changed: dict[str, Any] = {"model": model}
             if temperature is not None:
                 changed["temperature"] = temperature
             settings = self._settings.model_copy(update=changed)
-            self._others[key] = ModelClient(settings, endpoint=there)
+            cassette = self._connect().cassette
+            self._others[key] = ModelClient(settings, endpoint=there, cassette=cassette)
         return self._others[key]
 
     @property
@@ -180,11 +200,10 @@ class ModelClient:
         """Ask once, without a look at what the answer says."""
         return await self._connect().ask(question)
 
-    def _connect(self) -> Provider:
-        if self._provider is None:
-            endpoint = self._given or self._open.enter_context(resolve_model(self._settings))
-            self._provider = Provider(endpoint, self._settings)
-        return self._provider
+    def _connect(self) -> Line:
+        if self._line is None:
+            self._line = Line(self._settings, endpoint=self._given, cassette=self._cassette)
+        return self._line
 
 
 Read = Callable[[Reply], tuple[Any, list[str]]]

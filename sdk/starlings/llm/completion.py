@@ -35,6 +35,14 @@ _TRY_AGAIN = frozenset({408, 409, 429})
 _SERVER_ERROR = 500
 
 
+class _TroubleError(Exception):
+    """Stands for an error of the client library, whose text may have secrets in it."""
+
+    def __init__(self, text: str, error: Exception) -> None:
+        super().__init__(text)
+        self.error = error
+
+
 class Call:
     """One question to one endpoint.
 
@@ -76,11 +84,18 @@ class Call:
                 wait_jitter=self._settings.backoff_s / 2,
             ):
                 with attempt:
-                    return await self._send_once(body, on_text)
-        except (openai.OpenAIError, TimeoutError) as error:
-            failure = self._translate(error)
+                    return await self._send_safely(body, on_text)
+        except _TroubleError as trouble:
+            failure = self._translate(trouble.error)
         # outside of the except block, so that the library's error is no context of ours
         raise failure
+
+    async def _send_safely(self, body: dict[str, Any], on_text: OnText | None) -> Reply:
+        """Send; what goes wrong is told in words without secrets, since stamina logs it."""
+        try:
+            return await self._send_once(body, on_text)
+        except (openai.OpenAIError, TimeoutError) as error:
+            raise _TroubleError(self._quote(str(error) or type(error).__name__), error) from None
 
     async def _send_once(self, body: dict[str, Any], on_text: OnText | None) -> Reply:
         self._tries += 1
@@ -94,7 +109,8 @@ class Call:
                     content = await read_stream(streamed.iter_lines(), on_text)
         return read_reply(content, self._endpoint)
 
-    def _wait_before_retry(self, error: Exception) -> bool | float:
+    def _wait_before_retry(self, raised: Exception) -> bool | float:
+        error = raised.error if isinstance(raised, _TroubleError) else raised
         if isinstance(error, openai.APIStatusError):
             self.status = error.status_code
         if not may_work_later(error):

@@ -7,17 +7,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import structlog
 from pydantic import SecretStr
 
 from starlings.messages.errors import ConfigError
 
+from .choice import Fallback, Price, key_in
 from .redaction import redacted, safe_to_say, secrets_of
 from .settings import OPENAI_URL, LlmSettings
 
 _log = structlog.get_logger(__name__)
+NOWHERE = "http://recorded.invalid/v1"  # a name that never resolves (RFC 6761)
 _NO_KEY = SecretStr("not-needed")  # the client insists on one; local servers ignore it
 
 
@@ -29,11 +31,19 @@ class Endpoint:
     model: str
     api_key: SecretStr = _NO_KEY
     offline: bool = False
+    price: Price | None = None
+    recorded_in: str = ""  # a file: nobody is asked
 
     @property
     def host(self) -> str:
         """Host and port, without the credentials that an address may carry."""
         return urlsplit(self.base_url).netloc.rpartition("@")[2]
+
+    @property
+    def public_url(self) -> str:
+        """The address without credentials and options."""
+        parts = urlsplit(self.base_url)
+        return urlunsplit(parts._replace(netloc=self.host, query="", fragment=""))
 
     @property
     def has_key(self) -> bool:
@@ -76,6 +86,8 @@ class Endpoint:
     @property
     def description(self) -> str:
         """Say in words which model answers."""
+        if self.recorded_in:
+            return f"{self.model}: answers recorded in {self.recorded_in}"
         if self.offline:
             return (
                 f"{self.model}: rules in this process, no language model; they know sums, texts "
@@ -86,12 +98,38 @@ class Endpoint:
 
 def configured_endpoint(settings: LlmSettings) -> Endpoint | None:
     """Return the endpoint that the settings name; None where they name none."""
+    if settings.cassette is not None and settings.cassette_mode == "replay":
+        recorded_in = str(settings.cassette)
+        return Endpoint(base_url=NOWHERE, model=settings.model, recorded_in=recorded_in)
     if settings.openai_api_key is None and settings.openai_base_url is None:
         return None
     return Endpoint(
         base_url=settings.openai_base_url or OPENAI_URL,
         model=settings.model,
         api_key=settings.openai_api_key or _NO_KEY,
+        price=settings.price,
+    )
+
+
+def fallback_endpoints(settings: LlmSettings, first: Endpoint) -> list[Endpoint]:
+    """Return who is asked next, in order; a key goes only to the server that it was given for.
+
+    Raises:
+        ConfigError: a key is to be taken from a variable that is not set.
+    """
+    return [_fallback(each, first) for each in settings.fallbacks if not first.offline]
+
+
+def _fallback(fallback: Fallback, first: Endpoint) -> Endpoint:
+    here = fallback.base_url is None or fallback.base_url == first.base_url
+    key = first.api_key if here else _NO_KEY
+    if fallback.api_key_env is not None:
+        key = key_in(fallback.api_key_env)
+    return Endpoint(
+        base_url=fallback.base_url or first.base_url,
+        model=fallback.model,
+        api_key=key,
+        price=fallback.price,
     )
 
 

@@ -6,6 +6,7 @@ what worked is remembered per server and model for the life of the process.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import openai
@@ -13,9 +14,13 @@ import structlog
 
 from starlings.messages.errors import StarlingsError
 
+from . import errors
+from .circuit import Circuit
 from .completion import Call
 from .endpoint import Endpoint
+from .errors import ModelAway
 from .in_words import read_turn
+from .pricing import with_cost
 from .question import Capabilities, Question, Way, body, ways
 from .reply import Reply
 from .settings import LlmSettings
@@ -24,6 +29,14 @@ STEP_DOWN_ON = frozenset({400, 404, 422, 500})
 
 _log = structlog.get_logger(__name__)
 _known: dict[tuple[str, str], Capabilities] = {}  # by (base URL, model)
+_circuits: dict[tuple[str, str], Circuit] = {}
+
+
+def forget(base_url: str) -> None:
+    """Forget what a server has turned out to take, and how it failed."""
+    for known in (_known, _circuits):
+        for key in [key for key in known if key[0] == base_url]:
+            del known[key]
 
 
 class Provider:
@@ -41,14 +54,52 @@ class Provider:
             await client.close()
 
     async def ask(self, question: Question) -> Reply:
-        """Ask in the most telling way that the server takes.
+        """Ask in the most telling way that the server takes; the reply says what it cost.
 
         Raises:
-            ModelAway: it cannot be asked now.
+            ModelAway: it cannot be asked now, or failed too often of late.
             ModelFailed: it refuses the request, or answers with something else.
         """
+        circuit = self.circuit
+        wait_s = circuit.wait_s()
+        if wait_s > 0:
+            raise self._left_alone(wait_s)
+        try:
+            reply = await self._ask(question)
+        except ModelAway as error:
+            self._count_failure(error)
+            raise
+        except StarlingsError:
+            circuit.went_well()
+            raise
+        except BaseException:
+            circuit.given_up()
+            raise
+        circuit.went_well()
+        return with_cost(reply, self.endpoint, self.endpoint.price)
+
+    def _count_failure(self, error: ModelAway) -> None:
+        asked_s = error.retry_after_s or 0.0
+        self.circuit.failed(
+            str(error),
+            limit=self._settings.circuit_failures,
+            open_s=self._settings.circuit_open_s,
+            asked_s=asked_s if asked_s > self._settings.retry_after_max_s else None,
+        )
+
+    def _left_alone(self, wait_s: float) -> ModelAway:
+        return ModelAway(
+            f"{self.endpoint.description} is left alone for another {wait_s:.1f} s "
+            f"(STARLINGS_MODEL_CIRCUIT_OPEN_S), since it failed: {self.circuit.reason}",
+            code=errors.CIRCUIT_OPEN,
+            retry_after_s=wait_s,
+            cooldown=True,
+        )
+
+    async def _ask(self, question: Question) -> Reply:
         known = self.capabilities
-        possible = list(ways(question, known))
+        declared = known.tools and self._settings.tools != "words"
+        possible = list(ways(question, replace(known, tools=declared)))
         for number, way in enumerate(possible, 1):
             last = number == len(possible)
             call = Call(self.client, self.endpoint, self._settings, hasty=not last)
@@ -69,6 +120,11 @@ class Provider:
     def capabilities(self) -> Capabilities:
         """What the server and model are known to take."""
         return _known.setdefault((self.endpoint.base_url, self.endpoint.model), Capabilities())
+
+    @property
+    def circuit(self) -> Circuit:
+        """Whether the server and model may be asked now."""
+        return _circuits.setdefault((self.endpoint.base_url, self.endpoint.model), Circuit())
 
     @property
     def client(self) -> openai.AsyncOpenAI:

@@ -8,6 +8,7 @@ forms in which they travel; what merely looks like one is taken out of errors, t
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -64,3 +65,4 @@ def _forms(secret: str) -> Iterator[str]:
     yield secret
     yield unquote(secret)
     yield quote(secret, safe="")
+    yield json.dumps(secret)[1:-1]

@@ -39,6 +39,8 @@ class Reply(Model):
     calls: tuple[WantedCall, ...] = ()
     model: str = ""
     usage: Usage = Usage()
+    counted: bool = True
+    cached_tokens: int = 0
     finish: Literal["stop", "length", "refused"] = "stop"
     refusal: str = ""
 
@@ -89,6 +91,8 @@ def read_reply(content: bytes, endpoint: Endpoint) -> Reply:
         calls=tuple(_calls(message)),
         model=model,
         usage=_usage(body.get("usage"), model),
+        counted=_is_counted(body.get("usage")),
+        cached_tokens=_cached(body.get("usage")),
         finish=finish,
         refusal=refusal,
     )
@@ -170,6 +174,15 @@ def _usage(usage: Any, model: str) -> Usage:
         input_tokens=_count(counts.get("prompt_tokens")),
         output_tokens=_count(counts.get("completion_tokens")),
     )
+
+
+def _is_counted(usage: Any) -> bool:
+    return isinstance(usage, dict) and isinstance(usage.get("prompt_tokens"), int)
+
+
+def _cached(usage: Any) -> int:
+    details = usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
+    return _count(details.get("cached_tokens")) if isinstance(details, dict) else 0
 
 
 def _count(value: Any) -> int:

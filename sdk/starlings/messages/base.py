@@ -32,6 +32,11 @@ def is_false(value: object) -> bool:
     return value is False
 
 
+def is_zero(value: object) -> bool:
+    """Say whether a count is to be left out of the JSON."""
+    return value == 0
+
+
 class Model(BaseModel):
     """Base of all that travels: unknown fields are accepted, values do not change."""
 

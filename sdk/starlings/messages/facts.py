@@ -11,7 +11,18 @@ from typing import Any, ClassVar
 
 from pydantic import AwareDatetime, Field, JsonValue
 
-from .base import NANO, AgentName, Message, Model, RunId, StepId, VariantName, is_false, is_none
+from .base import (
+    NANO,
+    AgentName,
+    Message,
+    Model,
+    RunId,
+    StepId,
+    VariantName,
+    is_false,
+    is_none,
+    is_zero,
+)
 from .errors import ErrorInfo, Problem
 from .plan import (
     UNDO_QUEUE_S,
@@ -71,6 +82,14 @@ class Usage(Model):
         description="in US dollars, to a billionth; left out where the price is not known",
     )
 
+    unpriced_calls: int = Field(
+        default=0,
+        ge=0,
+        exclude_if=is_zero,
+        description="calls whose cost is not known, and not in cost_usd; left out where there are"
+        " none",
+    )
+
     def plus(self, other: Usage | None) -> Usage:
         """Sum both; a cost that is not known counts as nothing."""
         if other is None:
@@ -81,6 +100,7 @@ class Usage(Model):
             calls=self.calls + other.calls,
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
+            unpriced_calls=self.unpriced_calls + other.unpriced_calls,
             cost_usd=sum(round(cost * NANO) for cost in costs) / NANO if costs else None,
         )
 

@@ -25,6 +25,7 @@ from starlings.agents.compensate import (
     stopped,
 )
 from starlings.agents.execute import ModelPort, cancelled, execute
+from starlings.agents.models import AgentModels
 from starlings.choreography import (
     Change,
     Decision,
@@ -70,7 +71,7 @@ class LocalRun:
         plan: a plan, or whatever `parse_plan` reads (also the short form with indices).
         agents: the agents that do its steps.
         options: the run's choices, as in a request.
-        model: asked by agents that let a model choose their tools.
+        model: asked by all agents that ask one; `AgentModels()` gives each its own.
         on_fact: called with every fact as it is folded, in the order of the log.
         skip_waits: let the clock jump to the next timer while no step is at work, and wait hardly
             at all between two looks at a job or sensor.
@@ -88,7 +89,7 @@ class LocalRun:
         request: str = "",
         tags: Mapping[str, str] | None = None,
         run_id: str = "local",
-        model: ModelPort | None = None,
+        model: ModelPort | AgentModels | None = None,
         on_fact: Callable[[Message], None] = lambda _fact: None,
         skip_waits: bool = False,
     ) -> None:
@@ -273,7 +274,7 @@ class LocalRun:
             done = await execute(
                 self._agents[ready.agent],
                 ready,
-                model=self._model,
+                model=self._model_of(self._agents[ready.agent]),
                 instance=INSTANCE,
                 heartbeat=lambda progress: self._progress(ready, progress),
                 pause=_hardly_wait if self._skip_waits else asyncio.sleep,
@@ -286,6 +287,9 @@ class LocalRun:
         # before its result is read: whoever reads it must not think that it is still at work
         self._working.pop((ready.step_id, ready.attempt))
         self._inbox.put_nowait(done)
+
+    def _model_of(self, agent: Agent) -> ModelPort | None:
+        return self._model.of(agent) if isinstance(self._model, AgentModels) else self._model
 
     async def _progress(self, ready: StepReady, progress: Any) -> None:
         self._inbox.put_nowait(

@@ -69,7 +69,7 @@ async def serve(ctx: ServiceContext[PlannerSettings]) -> None:
     async with (
         kafka_ports(ctx, "planner", needed) as ports,
         registry_view(ports.connection, ports.codec, topics) as registry,
-        ModelClient(load_settings(LlmSettings)) as model,
+        ModelClient(load_settings(LlmSettings).for_agent("planner")) as model,
     ):
         planner = Planner(model, routing=ctx.settings.routing)
         service = PlannerService(

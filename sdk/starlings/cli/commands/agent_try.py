@@ -117,22 +117,19 @@ def _ready(agent: Agent, given: dict[str, Any]) -> StepReady:
 
 async def _execute(agent: Agent, ready: StepReady, *, silent: bool) -> StepDone:
     from starlings.agents.execute import execute  # noqa: PLC0415 - `--help` stays fast
+    from starlings.agents.models import AgentModels  # noqa: PLC0415
     from starlings.cli.local import announce_model  # noqa: PLC0415
-    from starlings.llm import LlmSettings, ModelClient  # noqa: PLC0415
-    from starlings.service import load_settings  # noqa: PLC0415
 
     async def progress(said: Any) -> None:
         if not silent:
             _show_progress(said)
 
     async with AsyncExitStack() as stack:
-        model = None
+        models = await stack.enter_async_context(AgentModels())
+        model = models.of(agent)
         if agent.tools and ready.tool is None:
-            settings = load_settings(LlmSettings)
-            if agent.model is not None:
-                settings = settings.model_copy(update={"model": agent.model})
             announce_model()
-            model = await stack.enter_async_context(ModelClient(settings))
+            model = models.opened(agent)
         return await execute(agent, ready, model=model, heartbeat=progress)
 
 

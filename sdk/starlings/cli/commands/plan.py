@@ -40,18 +40,19 @@ async def plan(
 
     With the agents that are alive on Kafka; where none answers, with the built-in ones.
     """
+    from starlings.agents.models import AgentModels  # noqa: PLC0415
     from starlings.cli.exits import Exit  # noqa: PLC0415 - `--help` stays fast
     from starlings.cli.local import announce_model  # noqa: PLC0415
-    from starlings.llm import LlmSettings, ModelClient  # noqa: PLC0415
     from starlings.messages import PlanRejected, RunRequested  # noqa: PLC0415
     from starlings.planning import Planner  # noqa: PLC0415
-    from starlings.service import load_settings  # noqa: PLC0415
 
     known, alive = await _agents(agents or [], local=local or bool(agents))
     announce_model()
-    async with ModelClient(load_settings(LlmSettings)) as model:
+    async with AgentModels() as models:
         asked = RunRequested(request=request)
-        outcome = await Planner(model).plan(asked, run_id="plan", agents=known, alive=alive)
+        outcome = await Planner(models.client("planner")).plan(
+            asked, run_id="plan", agents=known, alive=alive
+        )
     if isinstance(outcome, PlanRejected):
         _say_rejected(outcome, json=json)
         return Exit.REJECTED

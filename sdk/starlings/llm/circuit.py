@@ -1,0 +1,63 @@
+"""A circuit breaker: a model that fails again and again is left alone for a while.
+
+Closed: calls pass. Open: none passes until its time is over. Then one is let through; when that
+goes well all pass again, else it stays open once more. A provider that asks for a wait longer than
+we wait within a call is left alone for as long as it asks.
+
+Kept per server and model for the life of the process. Times are durations on a monotonic clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+LONGEST_S = 600.0
+PROBING_S = 1.0  # what others are told to wait while one call finds out
+
+
+class Circuit:
+    """Whether one model of one server may be asked."""
+
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._failures = 0
+        self._opens_until = float("-inf")
+        self._is_open = False
+        self._probing = False
+        self.reason = ""
+
+    def wait_s(self) -> float:
+        """Say how long nobody may ask still; 0: the caller may, and has to tell how it went."""
+        if not self._is_open:
+            return 0.0
+        remaining_s = self._opens_until - self._monotonic()
+        if remaining_s > 0:
+            return remaining_s
+        if self._probing:
+            return PROBING_S
+        self._probing = True
+        return 0.0
+
+    def went_well(self) -> None:
+        """Close it: the server answered, be it with a refusal."""
+        self._failures = 0
+        self._is_open = self._probing = False
+        self.reason = ""
+
+    def given_up(self) -> None:
+        """Hear that a call ended without a word on the server, by a cancellation for instance."""
+        self._probing = False
+
+    def failed(self, reason: str, *, limit: int, open_s: float, asked_s: float | None) -> None:
+        """Count a failure; `asked_s` is how long the server wants to be left alone."""
+        self._failures += 1
+        self.reason = reason
+        wait_s = asked_s or 0.0
+        if self._failures >= limit or self._probing:
+            wait_s = max(wait_s, open_s)
+        self._probing = False
+        if wait_s > 0:
+            self._is_open = True
+            until = self._monotonic() + min(wait_s, LONGEST_S)
+            self._opens_until = max(self._opens_until, until)
