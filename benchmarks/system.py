@@ -159,8 +159,11 @@ class System:
     def _environment(self, port: int) -> dict[str, str]:
         foreign = ("STARLINGS_", "KAFKA_")
         own = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+        own.pop("PYTHONDONTWRITEBYTECODE", None)
         own |= {
             "PYTHONPATH": str(PACKAGE.parent),
+            # as an installed package has it, whatever is set for this checkout
+            "PYTHONPYCACHEPREFIX": str(self._folder / "bytecode"),
             "KAFKA_BOOTSTRAP": self.bootstrap,
             "STARLINGS_TOPIC_PREFIX": self.topics.prefix,
             "STARLINGS_LOG_FORMAT": "json",

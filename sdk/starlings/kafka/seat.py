@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # Members learn of a rebalance by their heartbeat, and all wait for the last one.
-_HEARTBEAT_MS = 1_000
+_HEARTBEAT_MS = 500
 
 
 @dataclass(frozen=True, slots=True)
