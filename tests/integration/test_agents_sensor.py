@@ -34,6 +34,12 @@ class Web:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
+@pytest.fixture(autouse=True)
+def this_machine_may_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STARLINGS_FETCH_ALLOW", "127.0.0.1")
+    monkeypatch.setenv("STARLINGS_FETCH_PORTS", "1-65535")
+
+
 @pytest.fixture
 def web() -> Iterator[Web]:
     served = Web()
@@ -187,6 +193,18 @@ async def test_a_condition_that_makes_no_sense_fails_at_once(condition):
     done = await Waited().run(condition)
 
     assert done.error.code == "input_invalid"
+
+
+@pytest.mark.parametrize("port", ["", ":22"])
+async def test_an_address_inside_is_not_asked_and_not_waited_for(monkeypatch, web: Web, port):
+    monkeypatch.delenv("STARLINGS_FETCH_ALLOW")
+    monkeypatch.delenv("STARLINGS_FETCH_PORTS")
+    for url in (f"http://169.254.169.254{port}/", f"http://localhost{port}/", web.url):
+        done = await Waited().run({"wait_for": "http", "url": url})
+        assert done.error is not None
+        assert done.error.code in {"address_forbidden", "port_forbidden"}
+        assert not done.error.retryable
+    assert web.asked == []
 
 
 async def test_what_may_be_waited_for_can_be_restricted(monkeypatch, tmp_path: Path):

@@ -16,8 +16,9 @@ from starlings.agents.execute import execute
 from starlings.llm import LlmSettings, ModelClient
 from starlings.llm.chat import DATA_RULE
 from starlings.llm.offline import MODEL
-from starlings.messages import StepReady
+from starlings.messages import ConfigError, StepReady
 from starlings_agents.web_search import agent, extracting
+from starlings_agents.web_search.installed import check_installed
 from starlings_agents.web_search.summarising import OFFLINE_MODEL, cited
 
 MIB = 1024 * 1024
@@ -115,6 +116,12 @@ async def test_an_engine_that_does_not_exist_is_named(web, monkeypatch):
     done = await call("search", query="starlings")
     assert (done.error.code, done.error.retryable) == ("config", False)
     assert "STARLINGS_SEARCH_BACKEND names 'altavista'" in done.error.message
+
+
+async def test_what_is_not_installed_is_named():
+    check_installed("ddgs")
+    with pytest.raises(ConfigError, match=r"starlings-agents\[web\]"):
+        check_installed("no_such_library")
 
 
 # -- reading ---------------------------------------------------------------------------------------

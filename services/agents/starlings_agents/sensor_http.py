@@ -1,19 +1,28 @@
-"""Waiting until an HTTP address answers as wanted. What it says else means: not yet."""
+"""Waiting until an HTTP address answers as wanted. What it says else means: not yet.
+
+A plan chooses the address, so only what the guard opens is asked; an address that may not be
+opened fails the step, since waiting would change nothing.
+"""
 
 from __future__ import annotations
 
 import json
 from typing import Any, Literal
 
-import httpx
 from pydantic import Field, JsonValue, model_validator
 
-from starlings import Ready, StepFailed, Waiting
+from starlings import Ready, Waiting
+from starlings.messages import StarlingsError
 
+from .net.addresses import load_policy
+from .net.fetching import Asked, Limits, fetch
 from .sensor_conditions import MISSING, POINTER, Looked, at, same
 
 BODY_LIMIT_BYTES = 2 * 1024 * 1024
 TIMEOUT_S = 10.0
+
+# a name that nobody knows yet, an answer that is broken now
+_MAY_COME = frozenset({"unknown_host", "too_many_redirects", "encoding_broken"})
 
 
 class HttpAnswers(Looked):
@@ -39,12 +48,15 @@ class HttpAnswers(Looked):
 
 async def poke_http(condition: HttpAnswers) -> Ready | Waiting:
     """Ask once."""
+    asked = Asked(condition.url, condition.method, condition.headers)
+    limits = Limits(BODY_LIMIT_BYTES, TIMEOUT_S, cuts=True)
     try:
-        status, body = await _ask(condition)
-    except httpx.InvalidURL as error:
-        raise StepFailed(f"{condition.url}: {error}", code="input_invalid") from None
-    except httpx.HTTPError as error:
-        return _not_yet(condition, f"no answer: {error or type(error).__name__}")
+        answer = await fetch(asked, policy=load_policy(), limits=limits)
+    except StarlingsError as error:
+        if error.retryable or error.code in _MAY_COME:
+            return _not_yet(condition, f"no answer: {error}")
+        raise
+    status, body = answer.status, answer.body
     if status != condition.status:
         return _not_yet(condition, f"HTTP {status}")
     text = body.decode(errors="replace")
@@ -63,20 +75,6 @@ def _judge(condition: HttpAnswers, status: int, text: str) -> Ready | Waiting:
     if "equals" in condition.model_fields_set and not same(value, condition.equals):
         return _not_yet(condition, f"{condition.pointer!r} is {value!r:.80}")
     return Ready({"status": status, "value": value})
-
-
-async def _ask(condition: HttpAnswers) -> tuple[int, bytes]:
-    """Ask; of an endless body only the beginning is read."""
-    async with (
-        httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=True) as client,
-        client.stream(condition.method, condition.url, headers=condition.headers) as response,
-    ):
-        body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > BODY_LIMIT_BYTES:
-                break
-    return response.status_code, bytes(body[:BODY_LIMIT_BYTES])
 
 
 def _read(text: str, otherwise: Any) -> Any:

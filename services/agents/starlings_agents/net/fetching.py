@@ -34,11 +34,15 @@ _RETRY_AFTER_DIGITS = 6
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of an answer is read, and how long is waited for it."""
+    """How much of an answer is read, and how long is waited for it.
+
+    What is larger is an error, or where `cuts` is set its beginning.
+    """
 
     size_bytes: int = 5_000_000
     time_s: float = 20.0
     redirects: int = 5
+    cuts: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,7 +193,7 @@ async def _ask(
             said = httpx.Headers(response.headers)
             unpacker = Unpacker(said.get("content-encoding", ""), asked.name)
             chunks = response.aiter_stream()
-            body = await read_body(chunks, unpacker, limit_bytes=limits.size_bytes)
+            body = await read_body(chunks, unpacker, limit_bytes=limits.size_bytes, cut=limits.cuts)
         if body is not None:
             return Fetched(str(url), response.status, said, body, asked.name)
         failure = StepFailed(

@@ -87,9 +87,11 @@ class Unpacker:
 
 
 async def read_body(
-    chunks: AsyncIterable[bytes], unpacker: Unpacker, *, limit_bytes: int
+    chunks: AsyncIterable[bytes], unpacker: Unpacker, *, limit_bytes: int, cut: bool = False
 ) -> bytes | None:
-    """Read a body to its end; None where it is larger than the limit, as sent or as unpacked.
+    """Read a body to its end; one that is larger than the limit, as sent or as unpacked, is cut.
+
+    Without `cut`, None stands for such a body.
 
     Raises:
         StepFailed: `encoding_broken`.
@@ -101,6 +103,6 @@ async def read_body(
         for portion in unpacker.unpack(chunk):
             body += portion
             if max(len(body), received) > limit_bytes:
-                return None
+                return bytes(body[:limit_bytes]) if cut else None
     body += unpacker.end()
-    return bytes(body) if len(body) <= limit_bytes else None
+    return bytes(body[:limit_bytes]) if cut or len(body) <= limit_bytes else None

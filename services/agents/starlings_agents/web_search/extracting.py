@@ -11,6 +11,8 @@ from pathlib import Path
 from starlings import StepFailed
 from starlings_agents.net.fetching import Fetched
 
+from .installed import check_installed
+
 WITHIN_S = 20.0
 AT_ONCE = 2
 
@@ -59,6 +61,7 @@ async def extract_text(page: Fetched, *, max_chars: int) -> Text:
     whole = plain_text(page)
     if page.media_type not in _HTML:
         return Text(page.url, whole[:max_chars], is_cut=len(whole) > max_chars)
+    check_installed("trafilatura")
     async with _turn():
         said = await _ask(page, max_chars)
     if not said["text"].strip():

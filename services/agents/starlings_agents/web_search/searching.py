@@ -18,6 +18,8 @@ from starlings import StepFailed, TransientError
 from starlings.messages import ConfigError
 from starlings.service.settings import load_settings
 
+from .installed import check_installed
+
 Period = Literal["day", "week", "month", "year"]
 
 _NOTHING_FOUND = "No results found"
@@ -61,6 +63,7 @@ async def search_pages(query: str, *, count: int, period: Period | None) -> list
         TransientError: `search_unavailable`, `search_timeout`, `nothing_found`.
         ConfigError: an engine that ddgs does not know.
     """
+    check_installed("ddgs")
     settings = load_settings(SearchSettings)
     limit_s = settings.timeout_s + 5  # its own limit comes first, with its words
     found: Sequence[dict[str, Any]] | None = None
