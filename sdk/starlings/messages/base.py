@@ -40,9 +40,7 @@ def is_zero(value: object) -> bool:
 class Model(BaseModel):
     """Base of all that travels: unknown fields are accepted, values do not change."""
 
-    model_config = ConfigDict(
-        extra="ignore", frozen=True, allow_inf_nan=False, defer_build=True
-    )
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Message(Model):
