@@ -106,6 +106,12 @@ def test_work_without_templates_is_handed_on_untouched():
     assert resolve(work) is work
 
 
+def test_an_input_without_templates_leaves_the_work_as_it_is():
+    work = ready("plain").model_copy(update={"input": {"to": ["a", 1]}, "args": {"x": "{b}"}})
+
+    assert resolve(work) is work
+
+
 @pytest.mark.parametrize(
     ("template", "why"),
     [
