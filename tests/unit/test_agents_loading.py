@@ -78,6 +78,8 @@ def test_the_built_in_agents_are_found_by_their_entry_points():
         "container",
         "http",
         "human",
+        "knowledge",
+        "knowledge_query",
         "math",
         "notify",
         "sensor",

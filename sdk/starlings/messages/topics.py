@@ -205,6 +205,15 @@ class Topics:
             ),
         ]
 
+    def knowledge_spec(self, base: str, *, partitions: int = AGENT_PARTITIONS) -> TopicSpec:
+        """Topic of a knowledge base: the latest word about each document, keyed by document."""
+        return TopicSpec(
+            f"{self.prefix}knowledge.{base}",
+            partitions,
+            {"cleanup.policy": "compact"},
+            f"what the knowledge base {base} has learned",
+        )
+
     def specs_of(
         self, agents: Iterable[AgentDefined], *, partitions: int = AGENT_PARTITIONS
     ) -> list[TopicSpec]:
