@@ -1,4 +1,4 @@
-"""Patterns of plans on a running system: conditions, budgets."""
+"""Patterns of plans on a running system: conditions, lists, budgets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.asking import SLOW, facts_of, rejection, slow, texts_of
 
-from starlings.messages import Budget, RunOutcome, RunRequested, StepReady, StepSkipped
+from starlings.messages import Budget, RunOutcome, RunRequested, StepDone, StepReady, StepSkipped
 
 pytestmark = pytest.mark.kafka
 
@@ -80,3 +80,36 @@ async def test_a_budget_of_nothing_is_refused_with_the_request(system):
     done = await rejection(system, request)
 
     assert "budget.tokens: the budget is 0: no step could be done with that" in texts_of(done)
+
+
+async def test_a_list_is_mapped_over_and_joined_in_order(client):
+    mapped = slow("do", "list", returns="{{item.name}} is {{index}}")
+    plan = [
+        slow("list", returns={"names": [{"name": f"n{number}"} for number in range(20)]}),
+        mapped | {"foreach": {"items": "{{steps.list.output.names}}", "max_parallel": 5}},
+        slow("end", "do", returns="{{steps.do.output[19]}}"),
+    ]
+    run = await client.submit(plan=plan)
+
+    done = await run.result(timeout_s=WITHIN_S)
+
+    assert (done.outcome, done.output) == (RunOutcome.COMPLETED, "n19 is 19")
+    assert done.steps[1].output == [f"n{number} is {number}" for number in range(20)]
+    names = {fact.step_id for fact in await facts_of(client, run.run_id, StepDone)}
+    assert names == {"list", "end", *(f"do[{number}]" for number in range(20))}
+
+
+async def test_lists_that_make_no_sense_are_refused_or_fail_their_step(system, client):
+    too_long = RunRequested(plan=[slow("do") | {"foreach": [0] * 100_000}])
+    refused = texts_of(await rejection(system, too_long))
+    assert "foreach: 100,000 items; the limit is 10,000 in a run" in refused
+
+    mapped = slow("do", "list") | {"foreach": "{{steps.list.output}}"}
+    for returns, outcome, code in (
+        ("no list", RunOutcome.FAILED, "foreach_not_a_list"),
+        ([0] * 10_001, RunOutcome.FAILED, "too_many_items"),
+        ([], RunOutcome.COMPLETED, None),
+    ):
+        run = await client.submit(plan=[slow("list", returns=returns), mapped], on_failure="stop")
+        done = await run.result(timeout_s=WITHIN_S)
+        assert (done.outcome, done.error and done.error.code) == (outcome, code)

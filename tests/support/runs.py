@@ -35,10 +35,10 @@ def step(name: str, *depends_on: str, **more: Any) -> Step:
     return Step(**{"id": name, "agent": "math", "task": f"do {name}"} | more, depends_on=depends_on)
 
 
-def asks(name: str = "ok", *depends_on: str, **more: Any) -> Step:
+def asks(name: str = "ok", *depends_on: str, foreach: Any = None, **more: Any) -> Step:
     """Make a step that asks a person."""
     approval = Approval(question="Spend 500?", **more)
-    return step(name, *depends_on, agent="human", task="", approval=approval)
+    return step(name, *depends_on, agent="human", task="", approval=approval, foreach=foreach)
 
 
 def waits(name: str = "paid", *depends_on: str, **more: Any) -> Step:

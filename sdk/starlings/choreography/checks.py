@@ -13,7 +13,7 @@ from starlings.messages.plan import WAITING_AGENTS, Compensation, Plan, RunOptio
 from starlings.messages.registry import AgentDefined, ToolDefinition
 
 from .context import references
-from .flow_checks import condition_problems, reference_without_dependency
+from .flow_checks import flow_problems, reference_without_dependency
 
 _NAMES_SHOWN = 8
 _CYCLES_SHOWN = 5
@@ -33,8 +33,7 @@ def step_problems(
         yield from _dependency_problems(step, names)
         yield from _reference_problems(step)
         yield from _waiting_problems(step)
-        if step.when is not None:
-            yield from condition_problems(step, step.when)
+        yield from flow_problems(step)
         if agents is not None and not _waits(step):
             yield from _agent_problems(step, agents, alive)
         if agents is not None and step.compensate is not None:

@@ -15,7 +15,7 @@ from starlings.messages.facts import RunOutcome, StepDone, TimerKind
 from starlings.messages.ids import attempt_id
 from starlings.messages.plan import FailurePolicy
 
-from . import asking, budget, saga, skipping
+from . import asking, budget, mapping, saga, skipping
 from .context import as_text, shorten
 from .folding import Folding, skip_id, whole_run_id
 from .retries import may_retry, next_level, variant_for, wait_s
@@ -137,7 +137,7 @@ def _give_up(folding: Folding, step: StepState, error: ErrorInfo) -> bool:
         turn_round(folding, _TURNS[on_failure], RunOutcome.FAILED, failed)
     elif run.phase is RunPhase.COMPENSATING:
         saga.note_settled(folding, step)
-    elif on_failure is FailurePolicy.SKIP_DEPENDENTS:
+    elif on_failure is FailurePolicy.SKIP_DEPENDENTS and step.item_of is None:
         _skip_dependents(folding, step)
     else:
         return run.phase is RunPhase.RUNNING
@@ -159,17 +159,38 @@ def _pass_on(folding: Folding, settled: StepState) -> None:
     run = folding.run
     todo = [settled]
     while todo:
-        for index in todo.pop().dependents:
+        settled = todo.pop()
+        if settled.item_of is not None and _joins(folding, run.order[settled.item_of]):
+            todo.append(run.order[settled.item_of])
+        for index in settled.dependents:
             dependent = run.order[index]
             dependent.missing -= 1
             if not dependent.missing and _settles(folding, dependent):
                 todo.append(dependent)
 
 
+def _joins(folding: Folding, step: StepState) -> bool:
+    """Go on with the items of a step, one of which has settled; True where that was the last."""
+    return step.phase is Phase.MAPPING and _go_on_mapping(folding, step)
+
+
+def _go_on_mapping(folding: Folding, step: StepState) -> bool:
+    """Begin further items, or settle the step where there are none left; True where it settles."""
+    run = folding.run
+    if step.open_items:
+        mapping.begin_items(run, step)
+        return False
+    error = mapping.join(run, step)
+    if error is not None:
+        return _give_up(folding, step, error)
+    run.move(step, StepEvent.SUCCEEDED)
+    return True
+
+
 def open_steps(folding: Folding, steps: Sequence[StepState]) -> None:
     """Let steps begin that wait for nothing (any more)."""
     for step in steps:
-        if not step.missing and _settles(folding, step):
+        if not step.missing and step.item_of is None and _settles(folding, step):
             _pass_on(folding, step)
 
 
@@ -180,8 +201,13 @@ def _settles(folding: Folding, step: StepState) -> bool:
         return False
     try:
         skips = skipping.is_skipped(run, step)
+        if not skips and step.spec.foreach is not None:
+            mapping.lay_out_items(run, step, step.spec.foreach)
     except StepFailed as error:
         return _give_up(folding, step, ErrorInfo(code=error.code, message=str(error)))
+    if not skips and step.spec.foreach is not None:
+        run.move(step, StepEvent.LIST_KNOWN)
+        return _go_on_mapping(folding, step)
     if not skips:
         run.move(step, StepEvent.DEPENDENCIES_SETTLED)
         return False
@@ -245,7 +271,7 @@ def turn_round(
         saga.begin(folding)
 
 
-_NOT_OUT = frozenset({Phase.WAITING, Phase.READY, Phase.BACKOFF, Phase.ASKING})
+_NOT_OUT = frozenset({Phase.WAITING, Phase.READY, Phase.BACKOFF, Phase.ASKING, Phase.MAPPING})
 
 
 def _stop(folding: Folding, step: StepState) -> None:

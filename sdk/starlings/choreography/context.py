@@ -10,10 +10,10 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from json.encoder import encode_basestring as quoted
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlings.messages.errors import StepFailed
-from starlings.messages.facts import DependencyResult, StepReady, StepSummary
+from starlings.messages.facts import DependencyResult, Item, StepReady, StepSummary
 
 SUMMARY_LIMIT = 300
 RESULTS_OPEN, RESULTS_CLOSE = "<results>", "</results>"
@@ -23,7 +23,8 @@ _HEADING = (
 )
 # the path takes all up to the braces, blanks too, so that matching stays linear in the text
 _TEMPLATE = re.compile(
-    r"\{\{\s*steps\.([A-Za-z0-9][A-Za-z0-9_:-]*)\.(output|summary|state)([^{}]*)\}\}"
+    r"\{\{\s*(?:steps\.([A-Za-z0-9][A-Za-z0-9_:-]*)\.(output|summary|state)"
+    r"|(item|index)(?![A-Za-z0-9_]))([^{}]*)\}\}"
 )
 _PATH = re.compile(r"\.([A-Za-z_][A-Za-z0-9_-]*)|\[(\d+)\]|\['([^']*)'\]|\[\"([^\"]*)\"\]")
 
@@ -64,7 +65,7 @@ def references(value: Any) -> Iterator[str]:
     """Yield the step ids that templates in a task, input or arguments refer to."""
     if isinstance(value, str):
         if "{{" in value:
-            yield from (match[1] for match in _TEMPLATE.finditer(value))
+            yield from (match[1] for match in _TEMPLATE.finditer(value) if match[1])
     elif isinstance(value, dict):
         for inner in value.values():
             yield from references(inner)
@@ -81,9 +82,10 @@ def resolve(ready: StepReady) -> StepReady:
     """
     if "{{" not in ready.task and ready.input is None and ready.args is None:
         return ready  # as most are
-    if not any(True for _ in references([ready.task, ready.input, ready.args])):
+    said = [ready.task, ready.input, ready.args]
+    if ready.item is None and not any(True for _ in references(said)):
         return ready
-    known = {result.step_id: result for result in ready.context}
+    known = _Known({result.step_id: result for result in ready.context}, ready.item)
     return ready.model_copy(
         update={
             "task": as_text(_resolve(ready.task, known)),
@@ -93,19 +95,26 @@ def resolve(ready: StepReady) -> StepReady:
     )
 
 
+class _Known(NamedTuple):
+    """What templates can stand for."""
+
+    results: Mapping[str, DependencyResult]
+    item: Item | None = None
+
+
 def refer(reference: str, known: Mapping[str, DependencyResult]) -> Any:
     """Look up what one reference stands for.
 
     Raises:
         StepFailed: `template_unresolved`, where a result or a path in it does not exist.
     """
-    return _resolve(reference, known)
+    return _resolve(reference, _Known(known))
 
 
 def unreadable(reference: str) -> str | None:
     """Return the part of a reference's path that cannot be read, if any."""
     match = _TEMPLATE.fullmatch(reference.strip())
-    path, position = match[3].strip() if match else reference, 0
+    path, position = match[4].strip() if match else reference, 0
     while position < len(path):
         key = _PATH.match(path, position)
         if key is None:
@@ -114,7 +123,7 @@ def unreadable(reference: str) -> str | None:
     return None
 
 
-def _resolve(value: Any, known: Mapping[str, DependencyResult]) -> Any:
+def _resolve(value: Any, known: _Known) -> Any:
     if isinstance(value, dict):
         return {key: _resolve(inner, known) for key, inner in value.items()}
     if isinstance(value, list):
@@ -127,9 +136,14 @@ def _resolve(value: Any, known: Mapping[str, DependencyResult]) -> Any:
     return _TEMPLATE.sub(lambda match: as_text(_look_up(match, known)), value)
 
 
-def _look_up(match: re.Match[str], known: Mapping[str, DependencyResult]) -> Any:
-    step_id, part, path = match[1], match[2], match[3].strip()
-    result = known.get(step_id)
+def _look_up(match: re.Match[str], known: _Known) -> Any:
+    step_id, part, path = match[1], match[2], match[4].strip()
+    if step_id is None:
+        if known.item is None:
+            return match[0]  # a step that is done once: the braces are its author's own
+        item = known.item
+        return _follow(match, item.index if match[3] == "index" else item.value, path)
+    result = known.results.get(step_id)
     if result is None:
         raise _unresolved(match, f"step {step_id!r} is not among this step's dependencies")
     return _follow(match, _part(result, part), path)

@@ -24,6 +24,7 @@ from starlings.messages.facts import (
 from starlings.messages.ids import attempt_id, undo_id
 from starlings.messages.plan import Approval, Timeouts
 
+from . import mapping
 from .context import combined_text
 from .results import results_of
 from .skipping import skip_reason
@@ -202,6 +203,7 @@ def step_ready(run: Run, step: StepState) -> StepReady:
         tool=spec.tool,
         args=spec.args,
         context=results_of(run, step),
+        item=mapping.item_of(run, step),
         timeouts=run.timeouts(step),
         variant=step.variant,
         generation=run.generation,
@@ -212,11 +214,12 @@ def run_done(run: Run) -> RunDone:
     """Build the run's end: every step in plan order, and one text."""
     if run.outcome is None:
         raise InvariantBroken(f"run {run.run_id} has no outcome yet")
-    steps = [_summary(run, step) for step in run.order]
+    steps = [_summary(run, step) for step in mapping.in_plan_order(run)]
+    own = (steps[n] for n, step in enumerate(mapping.in_plan_order(run)) if step.item_of is None)
     return RunDone(
         run_id=run.run_id,
         outcome=run.outcome,
-        text=combined_text(steps),
+        text=combined_text(own),
         output=_final(run),
         steps=steps,
         error=run.error,
@@ -229,7 +232,8 @@ def run_done(run: Run) -> RunDone:
 
 def _final(run: Run) -> Any:
     """Take the output of the plan's last step that was to be done."""
-    return next((step.output for step in reversed(run.order) if not step.passed_over), None)
+    own = (step for step in reversed(run.order) if step.item_of is None)
+    return next((step.output for step in own if not step.passed_over), None)
 
 
 def _summary(run: Run, step: StepState) -> StepSummary:
@@ -239,7 +243,7 @@ def _summary(run: Run, step: StepState) -> StepSummary:
         state=step.phase.value,
         attempts=step.attempt,
         summary=step.summary,
-        output=step.output,
+        output=step.output if step.item_of is None else None,  # the list of all has it
         error=step.error if step.phase is Phase.FAILED else None,
         undone=[_undone(run.undos[step.spec.id, attempt]) for attempt in step.undos],
     )

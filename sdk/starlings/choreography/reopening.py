@@ -126,6 +126,7 @@ def _do_again(folding: Folding, fact: RetryRequested) -> None:
             step.spec = step.spec.model_copy(update={"input": fact.input})
     run.unsettled = len(again)
     for step in again:
+        step.next_item = 0
         step.missing = sum(not run.steps[d].settled for d in set(step.spec.depends_on))
     open_steps(folding, again)
 

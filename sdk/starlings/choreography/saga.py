@@ -16,12 +16,14 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 
 from starlings.messages.errors import ErrorInfo
 from starlings.messages.facts import RunOutcome, StepDone, StepOutcome, TimerKind
 from starlings.messages.ids import undo_id
 from starlings.messages.plan import Compensation, FailurePolicy, Timeouts
 
+from . import mapping
 from .context import as_text, shorten
 from .folding import Folding
 from .retries import UNDO_RETRY, may_retry, wait_s
@@ -39,7 +41,8 @@ def begin(folding: Folding) -> None:
     """Note everything that is to be undone, now that the run turns round."""
     run = folding.run
     for step in run.order:
-        step.blockers, step.cleared = len(step.dependents), False
+        step.cleared, step.uncleared = False, len(step.items or ())
+        step.blockers = len(step.dependents) if step.item_of is None else 1
         _note(run, step)
     clear(folding, [step for step in run.order if not step.blockers])
 
@@ -105,6 +108,9 @@ def clear(folding: Folding, steps: list[StepState]) -> None:
         step = todo.pop()
         if step.cleared or not step.settled:
             continue
+        if step.uncleared:  # its items come first, now that nothing depends on their results
+            todo.extend(mapping.free_items(run, step))
+            continue
         undos = [run.undos[step.spec.id, attempt] for attempt in step.undos]
         for undo in undos:
             if undo.phase is UndoPhase.WAITING:
@@ -112,11 +118,22 @@ def clear(folding: Folding, steps: list[StepState]) -> None:
         if any(undo.phase is not UndoPhase.UNDONE for undo in undos):
             continue
         step.cleared = True
-        for dependency in dict.fromkeys(step.spec.depends_on):
-            before = run.steps[dependency]
-            before.blockers -= 1
-            if not before.blockers:
-                todo.append(before)
+        todo.extend(_freed_by(run, step))
+
+
+def _freed_by(run: Run, step: StepState) -> Iterator[StepState]:
+    """Yield what waited for a step to be undone, and for nothing else."""
+    if step.item_of is not None:
+        whole = run.order[step.item_of]
+        whole.uncleared -= 1
+        if not whole.uncleared:
+            yield whole
+        return
+    for dependency in dict.fromkeys(step.spec.depends_on):
+        before = run.steps[dependency]
+        before.blockers -= 1
+        if not before.blockers:
+            yield before
 
 
 # -- doing it ----------------------------------------------------------------------------------

@@ -14,8 +14,9 @@ from pydantic import BaseModel
 
 from starlings.messages.errors import ErrorInfo, InvariantBroken, Problem
 from starlings.messages.facts import RunOutcome, TimerKind
-from starlings.messages.plan import Compensation, Plan, RunOptions, Step
+from starlings.messages.plan import Compensation, RunOptions, Step
 
+from . import mapping
 from .state import Decision, DecisionKind, Run, StepState, TimerKey, Undo
 from .transitions import OUT, SETTLED, UNDOING, Phase, RunPhase, UndoPhase
 
@@ -32,7 +33,7 @@ def save(run: Run) -> dict[str, Any]:
         "request": run.request,
         "tags": run.tags,
         "phase": run.phase.value,
-        "steps": [_save_step(step) for step in run.order],
+        "steps": [_save_step(run, step) for step in run.order],
         "owed": [list(decision) for decision in run.owed.values()],
         "timers": [[*key, due_ms] for key, due_ms in run.timers.items()],
         "outcome": run.outcome.value if run.outcome else None,
@@ -82,8 +83,7 @@ def load(run_id: str, plan_offset: int, state: dict[str, Any]) -> Run:
         reason=state["reason"],
         signals={name: list(kept) for name, kept in state["signals"].items()},
     )
-    specs = [Step.model_validate(saved["spec"]) for saved in state["steps"]]
-    run.lay_out(Plan.model_construct(steps=specs))
+    _load_specs(run, state["steps"])
     for step, saved in zip(run.order, state["steps"], strict=True):
         _load_step(step, saved)
     for saved in state["undos"]:
@@ -96,9 +96,9 @@ def load(run_id: str, plan_offset: int, state: dict[str, Any]) -> Run:
     return run
 
 
-def _save_step(step: StepState) -> dict[str, Any]:
+def _save_step(run: Run, step: StepState) -> dict[str, Any]:
     return {
-        "spec": step.spec.model_dump(mode="json", exclude_defaults=True),
+        **_save_spec(run, step),
         "phase": step.phase.value,
         "attempt": step.attempt,
         "missing": step.missing,
@@ -118,6 +118,31 @@ def _save_step(step: StepState) -> dict[str, Any]:
     }
 
 
+def _save_spec(run: Run, step: StepState) -> dict[str, Any]:
+    """An item is what its step says, so that a long list costs little; but for its input."""
+    if step.item_of is None:
+        saved: dict[str, Any] = {"spec": step.spec.model_dump(mode="json", exclude_defaults=True)}
+        if step.items is not None:
+            first, last = step.items.start, step.items.stop
+            saved["items"] = [first, last, step.next_item, step.uncleared]
+        return saved
+    saved = {"item_of": step.item_of, "item": step.item}
+    if step.spec.input != run.order[step.item_of].spec.input:
+        saved["input"] = step.spec.input
+    return saved
+
+
+def _load_specs(run: Run, saved_steps: list[dict[str, Any]]) -> None:
+    for saved in saved_steps:
+        if "spec" in saved:
+            run.add(Step.model_validate(saved["spec"]))
+        else:
+            item = mapping.add_item(run, run.order[saved["item_of"]], saved["item"])
+            if "input" in saved:
+                item.spec = item.spec.model_copy(update={"input": saved["input"]})
+    run.connect(step for step in run.order if step.item_of is None)
+
+
 def _load_step(step: StepState, saved: dict[str, Any]) -> None:
     step.phase = Phase(saved["phase"])
     step.attempt = saved["attempt"]
@@ -133,6 +158,9 @@ def _load_step(step: StepState, saved: dict[str, Any]) -> None:
     step.lost, step.unheard = saved["lost"], list(saved["unheard"])
     step.undos = list(saved["undos"])
     step.blockers, step.cleared = saved["blockers"], saved["cleared"]
+    if "items" in saved:
+        first, last, step.next_item, step.uncleared = saved["items"]
+        step.items = range(first, last)
 
 
 def _load_timer(run: Run, kind: str, step_id: str | None, attempt: int, due_ms: int) -> None:
@@ -183,6 +211,7 @@ def _count(run: Run) -> None:
     run.undo_ready = [(-u.step, u.attempt) for u in undos if u.phase is UndoPhase.READY]
     heapq.heapify(run.undo_ready)
     for step in run.order:
+        mapping.count(run, step)
         if step.phase is Phase.ASKING and step.spec.signal is not None:
             run.asking.setdefault(step.spec.signal.name, []).append(step.index)
 

@@ -7,14 +7,14 @@ that asking what is owed costs nothing, however long the plan.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
 from starlings.messages.base import NANO
 from starlings.messages.errors import ErrorInfo, Problem
-from starlings.messages.facts import RunOutcome, TimerKind, Usage
+from starlings.messages.facts import RunOutcome, TimerKind
 from starlings.messages.plan import (
     Compensation,
     FailurePolicy,
@@ -24,6 +24,7 @@ from starlings.messages.plan import (
     Step,
     Timeouts,
 )
+from starlings.messages.usage import Usage
 
 from .transitions import (
     OUT,
@@ -122,11 +123,23 @@ class StepState:
     undos: list[int] = field(default_factory=list)  # attempts that are (to be) undone
     blockers: int = 0  # while compensating: dependents that are not undone yet
     cleared: bool = False  # while compensating: nothing of it is left
+    item_of: int | None = None  # index of the step with foreach that this is an item of
+    item: int = 0  # which one
+    items: range | None = None  # indices of the items of a step with foreach
+    next_item: int = 0  # the first one that has not begun
+    begun_items: int = 0  # that have not settled
+    open_items: int = 0  # that have not settled, begun or not
+    uncleared: int = 0  # while compensating: items of which something is left
 
     @property
     def settled(self) -> bool:
         """Whether nothing more will happen to this step."""
         return self.phase in SETTLED
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has been made ready, and has not settled."""
+        return self.phase is not Phase.WAITING and self.phase not in SETTLED
 
     @property
     def passed_over(self) -> bool:
@@ -165,6 +178,7 @@ class Run:
     ready: list[int] = field(default_factory=list)  # heap of indices, so plan order breaks ties
     out: int = 0  # attempts that are with an agent
     unsettled: int = 0
+    items: int = 0  # of all steps with foreach
     owed: dict[str, Decision] = field(default_factory=dict)
     timers: dict[TimerKey, int] = field(default_factory=dict)
     outcome: RunOutcome | None = None
@@ -186,20 +200,32 @@ class Run:
 
     def lay_out(self, plan: Plan) -> None:
         """Turn a plan into step states with their dependents, in plan order."""
-        index = {step.id: i for i, step in enumerate(plan.steps)}
-        self.order = [
-            StepState(spec=step, index=i, dependents=[], missing=len(set(step.depends_on)))
-            for i, step in enumerate(plan.steps)
-        ]
-        for state in self.order:
+        added = [self.add(step) for step in plan.steps]
+        self.connect(added)
+
+    def add(self, spec: Step) -> StepState:
+        """Append a step, which nothing leads to yet."""
+        missing = len(set(spec.depends_on))
+        state = StepState(spec=spec, index=len(self.order), dependents=[], missing=missing)
+        self.order.append(state)
+        self.steps[spec.id] = state
+        self.unsettled += 1
+        return state
+
+    def connect(self, states: Iterable[StepState]) -> None:
+        """Let steps know which steps depend on them."""
+        for state in states:
             for dependency in dict.fromkeys(state.spec.depends_on):
-                self.order[index[dependency]].dependents.append(state.index)
-        self.steps = {state.spec.id: state for state in self.order}
-        self.unsettled = len(self.order)
+                self.steps[dependency].dependents.append(state.index)
 
     def move(self, step: StepState, event: StepEvent) -> None:
         """Move a step by the table, keeping the counters and the ready heap right."""
-        before, step.phase = step.phase, move(STEP_MOVES, step.phase, event)
+        begun, before = step.begun, step.phase
+        step.phase = move(STEP_MOVES, before, event)
+        if step.item_of is not None:
+            whole = self.order[step.item_of]
+            whole.begun_items += step.begun - begun
+            whole.open_items += (step.phase not in SETTLED) - (before not in SETTLED)
         self.out += (step.phase in OUT) - (before in OUT)
         self.unsettled -= step.phase in SETTLED
         if step.phase is Phase.READY:

@@ -24,6 +24,7 @@ class Phase(StrEnum):
     RUNNING = "running"
     BACKOFF = "backoff"  # for the next attempt
     ASKING = "asking"  # waits for a word from outside: an approval, a signal
+    MAPPING = "mapping"  # done for each item of a list, as steps of their own
     DONE = "done"
     FAILED = "failed"
     SKIPPED = "skipped"
@@ -34,6 +35,7 @@ class StepEvent(StrEnum):
     """What can happen to a step."""
 
     DEPENDENCIES_SETTLED = "dependencies settled"
+    LIST_KNOWN = "list known"
     PLACE_FREE = "place free"
     STARTED = "started"
     SUCCEEDED = "succeeded"
@@ -105,6 +107,10 @@ STEP_MOVES: dict[tuple[Phase, StepEvent], Phase] = {
     (Phase.WAITING, StepEvent.DEPENDENCY_FAILED): Phase.SKIPPED,
     (Phase.WAITING, StepEvent.CONDITION_FALSE): Phase.SKIPPED,
     (Phase.WAITING, StepEvent.FAILED_FOR_GOOD): Phase.FAILED,
+    (Phase.WAITING, StepEvent.LIST_KNOWN): Phase.MAPPING,
+    (Phase.MAPPING, StepEvent.SUCCEEDED): Phase.DONE,
+    (Phase.MAPPING, StepEvent.FAILED_FOR_GOOD): Phase.FAILED,
+    (Phase.MAPPING, StepEvent.STOPPED): Phase.CANCELLED,
     (Phase.WAITING, StepEvent.STOPPED): Phase.CANCELLED,
     (Phase.READY, StepEvent.PLACE_FREE): Phase.RELEASED,
     (Phase.READY, StepEvent.STOPPED): Phase.CANCELLED,

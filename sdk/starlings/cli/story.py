@@ -46,6 +46,7 @@ MARKS: dict[Phase, tuple[str, str]] = {
     Phase.RUNNING: ("◐", "yellow"),
     Phase.BACKOFF: ("↻", "yellow"),
     Phase.ASKING: ("?", "yellow"),
+    Phase.MAPPING: ("◐", "yellow"),
     Phase.DONE: ("✓", "green"),
     Phase.FAILED: ("✗", "red"),
     Phase.SKIPPED: ("»", "dim"),
@@ -81,10 +82,11 @@ class Told(Protocol):
 
 def plan_tree(run: Run) -> Tree:
     """Draw a plan: every step under the last of those it waits for."""
-    count = len(run.order)
+    steps = [step for step in run.order if step.item_of is None]
+    count = len(steps)
     tree = Tree(Text(f"Plan  {count:,} step{'s' if count != 1 else ''}", style="bold"))
     nodes: dict[str, Tree] = {}
-    for step in run.order[:SHOWN_STEPS]:
+    for step in steps[:SHOWN_STEPS]:
         after = list(dict.fromkeys(step.spec.depends_on))
         parent = nodes.get(after[-1], tree) if after else tree
         nodes[step.spec.id] = parent.add(_plan_line(step, after))

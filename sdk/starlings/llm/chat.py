@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import Field, JsonValue
 
 from starlings.messages.base import Model
-from starlings.messages.facts import Usage
+from starlings.messages.usage import Usage
 
 MAX_CALLS = 32  # of one turn
 RESULT_LIMIT_CHARS = 16_000

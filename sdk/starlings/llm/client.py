@@ -14,8 +14,8 @@ from typing import Any, Self
 import structlog
 
 from starlings.messages.errors import StarlingsError
-from starlings.messages.facts import Usage
 from starlings.messages.registry import ToolDefinition
+from starlings.messages.usage import Usage
 
 from . import errors
 from .cassette import Cassette

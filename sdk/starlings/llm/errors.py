@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from starlings.messages.errors import StepFailed, TransientError
-from starlings.messages.facts import Usage
+from starlings.messages.usage import Usage
 
 UNAUTHORIZED = "model_unauthorized"
 QUOTA_EXHAUSTED = "model_quota_exhausted"

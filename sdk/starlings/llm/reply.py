@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from starlings.messages.base import Model
 from starlings.messages.errors import StarlingsError
-from starlings.messages.facts import Usage
+from starlings.messages.usage import Usage
 
 from . import errors
 from .endpoint import Endpoint

@@ -55,6 +55,7 @@ from .facts import (
     CompensationReady,
     CompensationScheduled,
     DependencyResult,
+    Item,
     PlanCreated,
     PlanRejected,
     RunDone,
@@ -74,7 +75,6 @@ from .facts import (
     TimerKind,
     ToolCall,
     UndoSummary,
-    Usage,
 )
 from .ids import (
     attempt_id,
@@ -94,6 +94,7 @@ from .plan import (
     Budget,
     Compensation,
     FailurePolicy,
+    ForEach,
     Plan,
     RetryPolicy,
     RunOptions,
@@ -105,6 +106,7 @@ from .plan import (
 from .registry import AgentAlive, AgentCooldown, AgentDefined, ToolDefinition
 from .requests import read_request
 from .topics import Topics, TopicSpec, agent_key, cooldown_key, origin_key, run_key, step_key
+from .usage import Usage
 
 FACTS: tuple[type[Message], ...] = (
     PlanCreated,
@@ -183,8 +185,10 @@ __all__ = [
     "EventOutcome",
     "EventRef",
     "FailurePolicy",
+    "ForEach",
     "Headers",
     "InvariantBroken",
+    "Item",
     "Message",
     "Model",
     "Origin",

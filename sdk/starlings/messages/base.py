@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
-STEP_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_:-]{0,127}$"  # no dot: templates say steps.<id>.output
+#: No dot: templates say steps.<id>.output. The number is of an item of a step with foreach.
+STEP_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_:-]{0,127}(\[\d{1,6}\])?$"
 AGENT_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
 
 RunId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]

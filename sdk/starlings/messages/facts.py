@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 from pydantic import AwareDatetime, Field, JsonValue
 
 from .base import (
-    NANO,
     AgentName,
     Message,
     Model,
@@ -21,7 +20,6 @@ from .base import (
     VariantName,
     is_false,
     is_none,
-    is_zero,
 )
 from .errors import ErrorInfo, Problem
 from .plan import (
@@ -36,6 +34,7 @@ from .plan import (
     Share,
     Timeouts,
 )
+from .usage import Usage
 
 
 class RunRequested(Message):
@@ -65,44 +64,6 @@ class RunRequested(Message):
         names = RunOptions.model_fields.keys()
         said = {n: v for n in names if (v := getattr(self, n)) is not None}
         return RunOptions(**{"undo_queue_s": UNDO_QUEUE_S} | said)
-
-
-class Usage(Model):
-    """What was used at a model's provider, in one call, a step or a run."""
-
-    model: str | None = Field(default=None, description="the one that answered last")
-    calls: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_usd: float | None = Field(
-        default=None,
-        ge=0,
-        le=1e9,
-        exclude_if=is_none,
-        description="in US dollars, to a billionth; left out where the price is not known",
-    )
-
-    unpriced_calls: int = Field(
-        default=0,
-        ge=0,
-        exclude_if=is_zero,
-        description="calls whose cost is not known, and not in cost_usd; left out where there are"
-        " none",
-    )
-
-    def plus(self, other: Usage | None) -> Usage:
-        """Sum both; a cost that is not known counts as nothing."""
-        if other is None:
-            return self
-        costs = [cost for cost in (self.cost_usd, other.cost_usd) if cost is not None]
-        return Usage(
-            model=other.model or self.model,
-            calls=self.calls + other.calls,
-            input_tokens=self.input_tokens + other.input_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            unpriced_calls=self.unpriced_calls + other.unpriced_calls,
-            cost_usd=sum(round(cost * NANO) for cost in costs) / NANO if costs else None,
-        )
 
 
 class PlanCreated(Message):
@@ -163,6 +124,13 @@ class DependencyResult(Model):
     )
 
 
+class Item(Model):
+    """The item of a list that a step is done for."""
+
+    index: int = Field(ge=0)
+    value: JsonValue = None
+
+
 class StepReady(Message):
     """Work for one agent: one attempt of one step."""
 
@@ -177,6 +145,9 @@ class StepReady(Message):
     tool: str | None = None
     args: dict[str, JsonValue] | None = None
     context: list[DependencyResult] = Field(default_factory=list)
+    item: Item | None = Field(
+        default=None, exclude_if=is_none, description="{{item}} and {{index}} stand for it"
+    )
     timeouts: Timeouts = Field(default_factory=Timeouts)
     variant: VariantName | None = Field(default=None, description="of the agent; None: the usual")
     generation: int = Field(default=0, ge=0, description="how often the run was reopened")

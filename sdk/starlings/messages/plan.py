@@ -99,6 +99,22 @@ class SignalWait(Model):
     )
 
 
+class ForEach(Model):
+    """What a step is done for; `foreach: [...]` and `foreach: "{{…}}"` are short for `items`."""
+
+    items: JsonValue = Field(
+        description="a list, or one reference to a list: {{steps.<id>.output…}}"
+    )
+    max_parallel: int | None = Field(
+        default=None, ge=1, description="items at once; None: as many as the run allows"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_short_form(cls, data: Any) -> Any:
+        return {"items": data} if isinstance(data, list | str) else data
+
+
 class SkippedPolicy(StrEnum):
     """What dependencies that were skipped mean for a step."""
 
@@ -132,6 +148,12 @@ class Step(Model):
         default=None,
         exclude_if=is_none,
         description="skip the step unless this holds once its dependencies have settled",
+    )
+    foreach: ForEach | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="do the step for each item of a list, as steps <id>[0], <id>[1], …; "
+        "{{item}} and {{index}} stand for the item, and the output is the list of theirs",
     )
     on_skipped: SkippedPolicy | None = Field(
         default=None,

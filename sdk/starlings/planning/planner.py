@@ -14,9 +14,10 @@ from starlings.choreography.validation import check_plan, parse_plan
 from starlings.llm.client import Answer, ModelClient
 from starlings.llm.errors import ModelFailed
 from starlings.messages.errors import PlanInvalid, Problem
-from starlings.messages.facts import PlanCreated, PlanRejected, RunRequested, Usage
+from starlings.messages.facts import PlanCreated, PlanRejected, RunRequested
 from starlings.messages.plan import Plan, RunOptions
 from starlings.messages.registry import AgentDefined
+from starlings.messages.usage import Usage
 
 from .choices import Routing, routing_problems, with_choices
 from .prompt import plan_schema, planner_messages

@@ -12,6 +12,7 @@ from starlings.messages import (
     Budget,
     Compensation,
     Condition,
+    ForEach,
     PauseRequested,
     PlanRejected,
     Problem,
@@ -245,6 +246,37 @@ def budget(recorder: Recorder) -> None:
     run.undone("s2", 1)
 
 
+def foreach(recorder: Recorder) -> None:
+    """A list of three, two at a time; one of them is undone, the others had not begun."""
+    steps = (
+        Step(id="list", agent="string", task="name three"),
+        Step(
+            id="do",
+            agent="math",
+            task="count {{item}}",
+            depends_on=["list"],
+            foreach=ForEach(items="{{steps.list.output}}", max_parallel=2),
+        ),
+        Step(id="sum", agent="math", task="sum {{steps.do.output}}", depends_on=["do"]),
+    )
+    run = Told(recorder, "foreach", *steps, on_failure="continue")
+    run.agents |= {f"do[{number}]": "math" for number in range(3)}
+    run.ok("list", ["a", "bb", "ccc"])
+    run.ok("do[1]", 2)
+    run.fail("do[0]")
+    run.ok("do[2]", 3)
+    run.ok("sum", 5)
+    nothing = Told(recorder, "nothing", *steps)
+    nothing.ok("list", [])
+    undoing = Told(recorder, "undoing", *steps)
+    undoing.agents |= run.agents
+    undoing.ok("list", ["a", "bb", "ccc"])
+    undoing.ok("do[0]", 1, compensation=Compensation(agent="math"))
+    undoing.fail("do[1]")
+    undoing.ok("do[2]", 3)
+    undoing.undone("do[0]", 1)
+
+
 SCENARIOS: dict[str, Callable[[Recorder], None]] = {
     "demo": demo,
     "retry": retry,
@@ -261,6 +293,7 @@ SCENARIOS: dict[str, Callable[[Recorder], None]] = {
     "reopened": reopened,
     "asking": asking,
     "conditions": conditions,
+    "foreach": foreach,
     "budget": budget,
 }
 

@@ -123,14 +123,19 @@ class Story:
     def _dependents(self, step_id: str) -> set[str]:
         assert self.plan is not None
         found: set[str] = set()
-        todo = [step_id]
+        todo = [self._spec(step_id).id]
         while todo:
             name = todo.pop()
             for step in self.plan.steps:
                 if name in step.depends_on and step.id not in found:
                     found.add(step.id)
                     todo.append(step.id)
-        return found
+        return {item for name in found for item in (name, *self._items(name))}
+
+    def _items(self, step_id: str) -> list[str]:
+        foreach = self._spec(step_id).foreach
+        count = len(foreach.items) if foreach and isinstance(foreach.items, list) else 0
+        return [f"{step_id}[{number}]" for number in range(count)]
 
     def _tell(self, fact: Message) -> None:
         if isinstance(fact, StepDone):
@@ -177,7 +182,8 @@ class Story:
 
     def _spec(self, step_id: str) -> Step:
         assert self.plan is not None
-        return next(step for step in self.plan.steps if step.id == step_id)
+        whole = step_id.partition("[")[0]
+        return next(step for step in self.plan.steps if step.id == whole)
 
     def _settled(self, step_id: str) -> bool:
         if step_id in self.succeeded:
@@ -185,6 +191,9 @@ class Story:
         spec = self._spec(step_id)
         if step_id in self.skipped or self._is_unjudged(spec):
             return True
+        if spec.foreach and "[" not in step_id:
+            begun = all(self._settled(name) for name in spec.depends_on)
+            return begun and all(map(self._settled, self._items(step_id)))
         if spec.approval or spec.signal:
             return bool({step_id, spec.signal.name if spec.signal else ""} & self.words)
         policy = spec.on_failure or self.options.on_failure

@@ -14,6 +14,7 @@ from starlings.messages import (
     Compensation,
     Condition,
     FailurePolicy,
+    ForEach,
     Message,
     Plan,
     PlanCreated,
@@ -44,7 +45,7 @@ def random_plan(rng: Random) -> Plan:
             on_skipped=rng.choice((None, None, *SkippedPolicy)),
             on_failure=rng.choice((None, None, *_POLICIES)),
             compensate=random_compensation(rng) if rng.random() < 0.25 else None,
-            **random_wait(rng),
+            **(random_list(rng) if rng.random() < 0.15 else random_wait(rng)),
             retry=rng.choice((None, None, RetryPolicy(attempts=rng.randint(1, 3), initial_s=0))),
         )
         for i, name in enumerate(names)
@@ -60,6 +61,12 @@ def random_condition(rng: Random, before: list[str]) -> Condition | None:
     if rng.random() < 0.4:
         return Condition(value=f"{{{{steps.{name}.state}}}}", one_of=["done", "failed"])
     return Condition(value=f"{{{{steps.{name}.output.pick}}}}", less_than=500)
+
+
+def random_list(rng: Random) -> dict[str, Any]:
+    """Draw a step that is done for each item of a list."""
+    items = [f"item {number}" for number in range(rng.randint(0, 4))]
+    return {"agent": "math", "foreach": ForEach(items=items, max_parallel=rng.choice((None, 1, 2)))}
 
 
 def random_wait(rng: Random) -> dict[str, Any]:
