@@ -12,7 +12,7 @@ from decimal import Decimal
 
 import structlog
 
-from starlings.messages.facts import Usage
+from starlings.messages.usage import Usage
 
 from .choice import Price
 from .endpoint import Endpoint
