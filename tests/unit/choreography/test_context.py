@@ -104,6 +104,8 @@ def test_what_looks_like_a_template_inside_a_result_stays_data():
 def test_work_without_templates_is_handed_on_untouched():
     work = ready("plain {{ braces }} and {x}", result("a", 1), input=[1, None, {"k": True}])
     assert resolve(work) is work
+    task_alone = ready("plain")
+    assert resolve(task_alone) is task_alone
 
 
 def test_an_input_without_templates_leaves_the_work_as_it_is():

@@ -121,6 +121,12 @@ def test_costs_are_summed_exactly_and_left_out_where_no_price_is_known():
     assert story.end.usage.cost_usd == 0.3
 
 
+def test_calls_whose_price_is_unknown_are_counted_apart():
+    story = Story("a", "b")
+    story.tell(ok("a", usage=Usage(calls=3, unpriced_calls=2)), ok("b", usage=Usage(calls=1)))
+    assert story.end.usage.unpriced_calls == 2
+
+
 def test_usage_below_nothing_counts_as_nothing():
     story = Story("a")
     story.tell(ok("a", usage=Usage(input_tokens=-1_000, output_tokens=-1)))
