@@ -8,10 +8,11 @@ by the database itself.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from starlings import JobAgent, JobStatus, StepContext
+from starlings import JobAgent, JobStatus, StepContext, StepFailed
 from starlings.blobs import BlobStore
 from starlings.service.settings import ServiceSettings, load_settings
 
@@ -20,6 +21,8 @@ from .query import Engine, Job, Query
 from .running import Execution, executions, within
 from .settings import SqlSettings, connection
 from .table import Table
+
+_MAY_RUN_ON = frozenset({"query_timeout", "too_many_rows", "result_too_large"})
 
 agent = JobAgent[Job](
     "sql",
@@ -75,6 +78,11 @@ def _begin(job: Job) -> Execution:
         )
         try:
             output = await within(_timeout_s(job, settings), engine.run(job, table))
+        except StepFailed as error:
+            if error.code in _MAY_RUN_ON:
+                with suppress(Exception):  # its server ends it by itself, only later
+                    await engine.cancel(job)
+            raise
         finally:
             await asyncio.to_thread(table.close)
         return {"connection": where.name, **output}

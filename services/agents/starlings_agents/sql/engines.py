@@ -16,6 +16,14 @@ def engine_of(
         from .postgres import Postgres  # noqa: PLC0415 - who does not use it need not install it
 
         return Postgres(connection, timeout_s)
+    if connection.kind == "bigquery":
+        from .bigquery import BigQuery  # noqa: PLC0415
+
+        return BigQuery(connection, timeout_s)
+    if connection.kind == "snowflake":
+        from .snowflake import Snowflake  # noqa: PLC0415
+
+        return Snowflake(connection, timeout_s)
     from .duck import Duck  # noqa: PLC0415
 
     return Duck(connection, settings, blobs)
