@@ -16,6 +16,7 @@ from typing import Any, TypeVar, overload
 from pydantic import BaseModel
 
 from starlings.llm.choice import ModelChoice
+from starlings.llm.prompt_file import Prompt
 from starlings.messages import AgentDefined, RetryPolicy
 from starlings.messages.base import AGENT_PATTERN
 
@@ -41,7 +42,7 @@ class Agent:
         version: of its behaviour; part of its definition in the registry.
         concurrency: how many steps one instance works on at once.
         model: which model it asks: a name, or a `ModelChoice`; None: the one of the settings.
-        instructions: what that model is told besides the description.
+        instructions: what that model is told besides the description; a text, or a `Prompt` file.
         scales_from_zero: whether plans may use it while no instance is alive.
         retry: how often its steps are tried, where neither the step nor the run says otherwise.
         limits: how many steps at once, over all instances of all agents that name the limit.
@@ -55,7 +56,7 @@ class Agent:
         version: str = "1",
         concurrency: int = DEFAULT_CONCURRENCY,
         model: str | ModelChoice | None = None,
-        instructions: str = "",
+        instructions: str | Prompt = "",
         scales_from_zero: bool = False,
         retry: RetryPolicy | None = None,
         limits: Sequence[Limit] = (),
@@ -81,7 +82,7 @@ class Agent:
         self.version = version
         self.concurrency = concurrency
         self.model = ModelChoice(model=model) if isinstance(model, str) else model
-        self.instructions = instructions.strip()
+        self.instructions = str(instructions).strip()
         self.scales_from_zero = scales_from_zero
         self.retry = retry
         self.limits = tuple(limits)

@@ -100,6 +100,7 @@ def step_done(
         error=error,
         calls=spent.calls,
         usage=spent.usage,
+        prompts=spent.prompts or None,
         compensation=_compensation(agent, result) if result else None,
         variant=ready.variant,
         instance=instance,

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from starlings.llm.chat import CheckCall, Turn
+from starlings.llm.prompt_file import stamp
 from starlings.messages import ToolCall, ToolDefinition, Usage
+
+PROMPTS_MOST = 16  # of one step; more are not told
 
 
 class AnswerPort(Protocol):
@@ -71,6 +74,13 @@ class Spent:
 
     calls: list[ToolCall] = field(default_factory=list)
     usage: Usage | None = None
+    prompts: list[str] = field(default_factory=list)
+
+    def use_prompt(self, label: str, messages: Sequence[Mapping[str, Any]]) -> None:
+        """Remember which prompt was used, by the system message that is sent."""
+        text = next((str(m.get("content")) for m in messages if m.get("role") == "system"), None)
+        if text is not None and (used := stamp(label, text)) not in self.prompts:
+            self.prompts = [*self.prompts, used][:PROMPTS_MOST]
 
     def add(self, usage: Usage | None) -> None:
         """Add what a model cost."""

@@ -17,6 +17,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from starlings.llm.chat import CheckCall, Turn, system, user
+from starlings.llm.prompt_file import OWN, Prompt
 from starlings.messages import ToolDefinition, Usage
 
 from .model_port import ModelPort, Spent
@@ -54,21 +55,22 @@ class StepModel:
         label = f"{model}/{temperature}"
         return StepModel(port, self._memory, self._spent, tell=self._tell, label=label)
 
-    async def text(self, task: str, *, instructions: str = "") -> str:
+    async def text(self, task: str, *, instructions: str | Prompt = "") -> str:
         """Ask for a text.
 
         Args:
             task: what is asked for; a step function's `str` parameter has the results of earlier
                 steps in it, as a block of data.
-            instructions: who the model is, and its rules.
+            instructions: who the model is, and its rules, perhaps from a `Prompt` file.
 
         Raises:
             ModelAway: the model cannot be asked now.
             ModelFailed: it gave no usable answer.
         """
-        return (await self.chat(_conversation(task, instructions))).text
+        messages = _conversation(task, str(instructions))
+        return (await self.chat(messages, label=_label_of(instructions))).text
 
-    async def value(self, task: str, shape: type[T], *, instructions: str = "") -> T:
+    async def value(self, task: str, shape: type[T], *, instructions: str | Prompt = "") -> T:
         """Ask for a value of a type, a Pydantic model as a rule; it comes back validated.
 
         Raises:
@@ -78,10 +80,11 @@ class StepModel:
         adapter = TypeAdapter(shape)
         name = shape.__name__ if isinstance(shape, type) else "value"
         answer = await self.structured(
-            _conversation(task, instructions),
+            _conversation(task, str(instructions)),
             adapter.json_schema(),
             name=name[:64],
             validate=lambda value: _problems(adapter, value),
+            label=_label_of(instructions),
         )
         return adapter.validate_python(answer)
 
@@ -92,10 +95,12 @@ class StepModel:
         tools: Sequence[ToolDefinition] = (),
         validate: CheckCall | None = None,
         key: str | None = None,
+        label: str = OWN,
     ) -> Turn:
         """Ask for the model's turn in a conversation, which `starlings.llm.chat` helps to write.
 
-        `key` names the call among all of the step; by default it is told by what is asked.
+        `key` names the call among all of the step; by default it is told by what is asked. `label`
+        is `Prompt.label` of the prompt file that the system message is made of.
 
         Raises:
             ModelAway: the model cannot be asked now.
@@ -119,6 +124,7 @@ class StepModel:
         def valid(kept: Any) -> bool:
             return all(call.name in names for call in Turn.model_validate(kept).calls)
 
+        self._spent.use_prompt(label, messages)
         names = {tool.name for tool in tools}
         definitions = [tool.model_dump(mode="json") for tool in tools]
         place = self._place(key, [list(map(dict, messages)), definitions])
@@ -133,6 +139,7 @@ class StepModel:
         validate: Callable[[Any], list[str]] = lambda _value: [],
         adapt: Callable[[Any], Any] = lambda value: value,
         key: str | None = None,
+        label: str = OWN,
     ) -> Any:
         """Ask for a value of a JSON Schema; an answer kept that is not valid any more is void.
 
@@ -155,6 +162,7 @@ class StepModel:
         def valid(kept: Any) -> bool:
             return isinstance(kept, dict) and not validate(kept.get("value"))
 
+        self._spent.use_prompt(label, messages)
         place = self._place(key, [list(map(dict, messages)), schema])
         kept: Any = await self._once(place, ask, valid)
         return kept["value"]
@@ -187,6 +195,10 @@ class StepModel:
 
 def _conversation(task: str, instructions: str) -> list[dict[str, Any]]:
     return [*([system(instructions)] if instructions else []), user(task)]
+
+
+def _label_of(instructions: str | Prompt) -> str:
+    return instructions.label if isinstance(instructions, Prompt) else OWN
 
 
 def _problems(adapter: TypeAdapter[Any], value: Any) -> list[str]:

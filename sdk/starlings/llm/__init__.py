@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .client import Answer, ModelClient
     from .endpoint import Endpoint, configured_endpoint, resolve_model
     from .errors import ModelAway, ModelFailed
+    from .prompt_file import Prompt
     from .settings import LlmSettings
 
 _MODULES = {
@@ -29,6 +30,7 @@ _MODULES = {
     "resolve_model": "endpoint",
     "ModelAway": "errors",
     "ModelFailed": "errors",
+    "Prompt": "prompt_file",
     "LlmSettings": "settings",
 }
 
@@ -43,6 +45,7 @@ __all__ = [
     "ModelClient",
     "ModelFailed",
     "Price",
+    "Prompt",
     "configured_endpoint",
     "resolve_model",
 ]

@@ -78,6 +78,11 @@ class PlanCreated(Message):
     tags: dict[str, str] = Field(default_factory=dict)
     model: str | None = None
     usage: Usage | None = None
+    prompt: str | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="which prompt the model was asked with: name/version:hash of what was sent",
+    )
 
 
 class PlanRejected(Message):
@@ -91,6 +96,11 @@ class PlanRejected(Message):
     tags: dict[str, str] = Field(default_factory=dict)
     model: str | None = None
     usage: Usage | None = None
+    prompt: str | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="which prompt the model was asked with: name/version:hash of what was sent",
+    )
 
 
 class StepOutcome(StrEnum):
@@ -209,6 +219,11 @@ class StepDone(Message):
     error: ErrorInfo | None = None
     calls: list[ToolCall] = Field(default_factory=list)
     usage: Usage | None = None
+    prompts: list[str] | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="which prompts a model was asked with: name/version:hash of what was sent",
+    )
     compensation: Compensation | None = Field(default=None, description="what would undo it")
     variant: VariantName | None = None
     instance: str = ""

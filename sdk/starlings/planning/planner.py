@@ -13,6 +13,7 @@ from typing import Any
 from starlings.choreography.validation import check_plan, parse_plan
 from starlings.llm.client import Answer, ModelClient
 from starlings.llm.errors import ModelFailed
+from starlings.llm.prompt_file import stamp
 from starlings.messages.errors import PlanInvalid, Problem
 from starlings.messages.facts import PlanCreated, PlanRejected, RunRequested
 from starlings.messages.plan import Plan, RunOptions
@@ -20,7 +21,7 @@ from starlings.messages.registry import AgentDefined
 from starlings.messages.usage import Usage
 
 from .choices import Routing, routing_problems, with_choices
-from .prompt import plan_schema, planner_messages
+from .prompt import PROMPT, plan_schema, planner_messages
 from .proposal import Proposal, as_proposal
 
 REQUEST_LIMIT_CHARS = 200_000
@@ -86,9 +87,22 @@ class Planner:
         usable: Sequence[AgentDefined],
         proposal: Proposal,
     ) -> PlanCreated | PlanRejected:
+        messages = planner_messages(request.request, usable)
+        prompt = stamp(PROMPT.label, messages[0]["content"])
+        outcome = await self._answer(request, run_id, messages, usable, proposal)
+        return outcome.model_copy(update={"prompt": prompt})
+
+    async def _answer(
+        self,
+        request: RunRequested,
+        run_id: str,
+        messages: list[dict[str, str]],
+        usable: Sequence[AgentDefined],
+        proposal: Proposal,
+    ) -> PlanCreated | PlanRejected:
         try:
             answer = await self._client.structured(
-                planner_messages(request.request, usable),
+                messages,
                 plan_schema([agent.agent for agent in usable]),
                 name="plan",
                 validate=proposal.read,
