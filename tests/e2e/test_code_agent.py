@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import pytest
+from support.model_server import model_server
 
 from starlings.messages import RunOutcome
 
 pytestmark = pytest.mark.kafka
 
 
+async def test_a_model_writes_a_program_for_a_step_in_words(system):
+    with model_server() as model:
+        model.replies('{"code": "missing", "cannot": null}', '{"code": "6 * 7", "cannot": null}')
+        (code,) = system.start("code", env={"OPENAI_BASE_URL": model.base_url})
+        system.start("coordinator", "planner")
+        async with system.client() as client:
+            run = await client.submit(
+                plan=[{"id": "s", "agent": "code", "task": "What do you get if you multiply?"}]
+            )
+            done = await run.result(timeout_s=60)
+        system.stop(code)
+    assert (done.outcome, done.output["result"]) == (RunOutcome.COMPLETED, 42)
+    assert len(model.requests) == 2
+
+
 async def test_programs_of_a_plan_run_in_the_sandbox(system):
-    system.start("coordinator", "planner", "code", env={"STARLINGS_CODE_SECONDS": "2"})
+    system.start("code", env={"STARLINGS_CODE_SECONDS": "2"})
     sums = {"code": "print('hi')\n[n * n for n in range(4)]"}
     more = {"code": "sum(results['squares']['result']) + k", "inputs": {"k": 28}}
     async with system.client() as client:

@@ -19,6 +19,7 @@ from support.waiting import wait_until
 
 from starlings import LocalRun
 from starlings.agents.execute import execute
+from starlings.agents.models import AgentModels
 from starlings.messages import RunOutcome, StepDone
 from starlings_agents.code import agent
 from starlings_agents.code.child import NotJson, plain
@@ -36,7 +37,9 @@ def settings(monkeypatch, tmp_path: Path) -> None:
 
 async def run(code: str | None = None, *, task: str = "", **inputs: Any) -> StepDone:
     given = {"inputs": inputs} | ({} if code is None else {"code": code})
-    done = await execute(agent, ready(agent="code", task=task, input=given))
+    async with AgentModels() as models:
+        step = ready(agent="code", task=task, input=given)
+        done = await execute(agent, step, model=models.of(agent))
     return StepDone.model_validate_json(done.model_dump_json())
 
 
@@ -307,6 +310,9 @@ async def test_in_a_container_a_program_gives_the_same(engine: Engine, monkeypat
     ("code", "error", "words"),
     [
         ("while True:\n    pass", "code_time_limit", "it ran for too long"),
+        ("import signal, time\nsignal.setitimer(signal.ITIMER_REAL, 0)\ntime.sleep(3600)",
+         "code_time_limit", "ran for too long"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "code_memory_limit", "killed"),
         ("1 +", "code_invalid", "SyntaxError"),
         ("1 / 0", "code_failed", "ZeroDivisionError"),
         ("'x' * 2_000_000", "code_failed", "STARLINGS_CODE_RESULT_BYTES"),

@@ -152,6 +152,13 @@ async def test_what_is_no_change_is_passed_over(log):
     assert (await ask("owls")).output["lag"]["position"] == "0:5"
 
 
+async def test_of_two_texts_of_one_document_the_last_is_learned(log):
+    texts = [{"document": "d", "text": text} for text in ("first words", "last words")]
+    assert (await tell("learn_many", documents=texts)).output["documents"] == ["d"]
+    done = await ask("words")
+    assert [passage["text"] for passage in done.output["passages"]] == ["last words"]
+
+
 async def test_a_text_that_is_too_long_is_refused(log):
     done = await tell("learn", text="x" * 600_000)
     assert (done.error.code, log.records) == ("text_too_long", [])

@@ -69,6 +69,7 @@ async def whole_system(
 ) -> AsyncGenerator[Supervisor]:
     """Have topics and running services over a broker; stop the services at the end."""
     os.environ["KAFKA_BOOTSTRAP"] = broker.bootstrap  # for this process, as for its children
+    os.environ.setdefault("STARLINGS_ENSURE_TOPICS", "true")  # those that only an agent knows of
     settings = load_settings(ServiceSettings)
     topics = settings.topics
     connection = Connection(load_settings(KafkaSettings), client_id="starlings-system")

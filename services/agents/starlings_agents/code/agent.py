@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from starlings import Agent, Result, StepContext, StepFailed
 from starlings.service.settings import load_settings
-from starlings_agents.asking import asking
 
 from .container import run_in_container
 from .outcome import Outcome
@@ -67,15 +66,14 @@ async def _write_and_run(
     task: str, inputs: dict[str, Any], ctx: StepContext, settings: CodeSettings
 ) -> Result:
     messages, outcome = first_messages(task, inputs), Outcome()
-    async with asking(ctx) as model:
-        for turn in range(1, settings.turns + 1):
-            code = await written(model, turn, messages)
-            await ctx.heartbeat({"turn": turn})
-            outcome = await _run(code, inputs, settings)
-            if outcome.error is None:
-                return _result(code, outcome)
-            ctx.log.info("the program failed", turn=turn, kind=outcome.kind)
-            messages = [*messages[:2], *repair_messages(code, outcome)]
+    for turn in range(1, settings.turns + 1):
+        code = await written(ctx, turn, messages)
+        await ctx.heartbeat({"turn": turn})
+        outcome = await _run(code, inputs, settings)
+        if outcome.error is None:
+            return _result(code, outcome)
+        ctx.log.info("the program failed", turn=turn, kind=outcome.kind)
+        messages = [*messages[:2], *repair_messages(code, outcome)]
     raise outcome.failure(
         f"the model's program still fails after {settings.turns} turns (STARLINGS_CODE_TURNS)"
     )

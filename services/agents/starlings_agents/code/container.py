@@ -25,6 +25,7 @@ _START_S = 30.0
 _KILL_S = 10.0
 _ENGINE_FAILED = 125  # exit code of `docker run` where the engine itself could not
 _KILLED = 137
+_TIMED_OUT = 124
 
 
 async def run_in_container(code: str, inputs: dict[str, Any], settings: CodeSettings) -> Outcome:
@@ -56,6 +57,8 @@ async def run_in_container(code: str, inputs: dict[str, Any], settings: CodeSett
         # its command line is dead by now, the container may not be; one that has ended is gone
         await ask_process([cli, "kill", name], b"", env=env, within_s=_KILL_S, most_bytes=10_000)
     _check(reply, settings)
+    if reply.status == _TIMED_OUT:
+        return Outcome(error="the container was killed: it ran for too long", kind="TimeoutError")
     if reply.status == _KILLED:
         return Outcome(error="the container was killed: out of memory", kind="MemoryError")
     return read_outcome(reply, settings)

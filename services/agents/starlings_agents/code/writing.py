@@ -7,8 +7,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from starlings import StepFailed
-from starlings.agents.step_model import StepModel
+from starlings import StepContext, StepFailed
 from starlings.llm.prompts import agent_role
 
 from .outcome import Outcome
@@ -58,14 +57,14 @@ def repair_messages(code: str, outcome: Outcome) -> list[dict[str, str]]:
     ]
 
 
-async def written(model: StepModel, turn: int, messages: list[dict[str, str]]) -> str:
+async def written(ctx: StepContext, turn: int, messages: list[dict[str, str]]) -> str:
     """Let the model write the program, or mend it; what it answers is kept.
 
     Raises:
         StepFailed: `cannot`, the model's own word, or `model_…`.
         TransientError: the model may answer later.
     """
-    answer = await model.structured(
+    answer = await ctx.model.structured(
         messages, SCHEMA, name="program", validate=_problems, adapt=_adapt, key=f"program/{turn}"
     )
     if not answer["code"]:

@@ -60,7 +60,8 @@ async def learn_many(
     documents: Annotated[list[Document], Field(min_length=1, max_length=1_000)], ctx: StepContext
 ) -> Result:
     """Learns up to 1,000 texts, each with its title, source and id."""
-    return await _say([_learned(document, ctx) for document in documents])
+    changes = [_learned(document, ctx) for document in documents]
+    return await _say(list({change.document: change for change in changes}.values()))
 
 
 @agent.tool(idempotent=True)
