@@ -75,6 +75,7 @@ async def test_values_of_all_types_come_back_as_they_were(file, blobs, tmp_path)
     )  # fmt: skip
     assert (json.loads(row[5]), json.loads(row[6])) == ([1, 2], {"a": 1})
     assert (row[7], row[8], row[10], row[11], row[13], row[14]) == (None, True, "x", None, 42, "")
+    assert done.summary.startswith("1 row: d, h, ")
     names = [column["name"] for column in done.output["columns"]]
     assert (names[0], names[10]) == ("d", "d_2")
 
@@ -83,9 +84,8 @@ async def test_times_with_a_zone_come_back(file, blobs, tmp_path):
     done = await ask("SELECT TIMESTAMPTZ '2030-05-01 10:00:00+02' AS at")
 
     assert done.output["columns"][0]["type"] == "TIMESTAMP WITH TIME ZONE"
-    assert done.output["preview"] == [{"at": "2030-05-01T08:00:00+00:00"}] or "+" in str(
-        done.output["preview"]
-    )
+    ((at,),) = await rows(done, blobs, tmp_path)
+    assert at == dt.datetime(2030, 5, 1, 8, tzinfo=dt.UTC)
 
 
 async def test_a_result_without_rows_is_a_table_without_rows(file, blobs, tmp_path):

@@ -18,6 +18,8 @@ from weakref import WeakKeyDictionary
 from starlings import JobStatus, StepFailed
 from starlings.messages import ErrorInfo, StarlingsError
 
+from .table import counted
+
 UNASKED_S = 300.0
 _SWEEP_S = 30.0
 
@@ -142,7 +144,7 @@ async def within(seconds: float, doing: Awaitable[Any]) -> Any:
 
 def _summary(output: dict[str, Any]) -> str:
     if not output["columns"]:
-        return "done" if output["affected"] is None else f"{output['affected']:,} rows changed"
+        return "done" if output["affected"] is None else f"{counted(output['affected'])} changed"
     names = ", ".join(column["name"] for column in output["columns"][:10])
     cut = ", and there are more" if output["truncated"] else ""
-    return f"{output['row_count']:,} rows{cut}: {names}"
+    return f"{counted(output['row_count'])}{cut}: {names}"

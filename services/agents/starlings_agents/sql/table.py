@@ -140,7 +140,7 @@ class Table:
             path = self.folder / "rows.parquet"
             await asyncio.to_thread(self._to_parquet, path)
             names = ", ".join(column.name for column in self.columns[:20])
-            summary = f"{self.row_count:,} rows: {names}"
+            summary = f"{counted(self.row_count)}: {names}"
             claim = await self._blobs.put_file(path, MEDIA_TYPE, summary=summary)
         return {
             "columns": [{"name": column.name, "type": column.type} for column in self.columns],
@@ -191,6 +191,11 @@ class Table:
                 maximum_object_size=2 * ROW_BYTES,
             )
             rows.project(", ".join(chosen)).write_parquet(str(path), compression="zstd")
+
+
+def counted(rows: int) -> str:
+    """Say how many rows."""
+    return "1 row" if rows == 1 else f"{rows:,} rows"
 
 
 def quoted(name: str) -> str:
