@@ -23,8 +23,8 @@ PLAN = [
 ]  # fmt: skip
 
 
-async def answer(system: Services, *fields: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "starlings.cli", "answer", "form-1", "ask", *fields]
+async def starlings(system: Services, *argv: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "starlings.cli", *argv]
     return await asyncio.to_thread(
         subprocess.run,
         command,
@@ -50,6 +50,8 @@ async def test_a_form_is_answered_by_a_person(system):
     async with system.client() as client:
         run = await client.submit(plan=PLAN, run_id="form-1")
         await asked(run)
+        shown = " ".join((await starlings(system, "show", "form-1")).stdout.split())
+        assert "How many? · starlings answer form-1 ask --field amount=…" in shown
         with pytest.raises(AnswerInvalid, match="amount: it has to be 1 or more"):
             await run.answer("ask", {"amount": 0})
         with pytest.raises(AnswerInvalid, match="no form"):
@@ -57,13 +59,15 @@ async def test_a_form_is_answered_by_a_person(system):
 
         system.kill(human)  # whoever comes next knows where to read on
         system.start("human")
-        done = await answer(system, "--field", "amount=4", "--by", "ada")
+        done = await starlings(
+            system, "answer", "form-1", "ask", "--field", "amount=4", "--by", "ada"
+        )
         assert (done.returncode, "filled in by ada" in done.stdout) == (0, True), done.stderr
         ended = await run.result(timeout_s=60)
         assert (ended.outcome, ended.output) == (RunOutcome.COMPLETED, 5)
 
         with pytest.raises(CommandRefused, match="has been answered by ada already"):
             await run.answer("ask", {"amount": 1})
-        wrong = await answer(system, "--field", "size=4")
+        wrong = await starlings(system, "answer", "form-1", "ask", "--field", "size=4")
         assert wrong.returncode == 2
         assert "no such field" in wrong.stderr

@@ -37,7 +37,7 @@ from .chain_tree import chain_tree, reaction_line
 from .printing import clean, printable, say
 from .times import duration_text
 from .undoing import TOLD, UNDO_MARKS, not_undone, undo_line, undo_of, undo_text
-from .words import asked_text, pause_text, word_line, word_of
+from .words import asked_text, form_text, pause_text, word_line, word_of
 
 MARKS: dict[Phase, tuple[str, str]] = {
     Phase.WAITING: ("·", "dim"),
@@ -195,7 +195,8 @@ def _told(view: RunView, step: StepState, undo: Undo | None) -> str:
         return f"skipped: {skip_reason(view.run, step)}"
     trace = view.traces.get(step.spec.id)
     if step.phase is Phase.RUNNING and trace is not None and trace.progress is not None:
-        return clean(as_text(trace.progress))
+        asked = form_text(view.run_id, step, trace.progress)
+        return asked or clean(as_text(trace.progress))
     return step.phase.value
 
 

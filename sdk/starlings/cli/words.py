@@ -8,6 +8,7 @@ from starlings.choreography import Phase, StepState
 from starlings.choreography.budget import spendings
 from starlings.client import RunView
 from starlings.messages import (
+    HUMAN,
     Approval,
     ApprovalDefault,
     CancelRequested,
@@ -58,6 +59,21 @@ def word_of(view: RunView, step: StepState) -> str | None:
     if step.spec.approval is None or not isinstance(output, dict) or not output.get("approved"):
         return None
     return clean(f"approved{_by(output.get('by'))}{_why(output.get('comment'))}", _LIMIT)
+
+
+def form_text(run_id: str, step: StepState, progress: object) -> str | None:
+    """Say what a person is asked by a form that waits, and how to answer; None for other steps."""
+    said = progress.get("progress") if isinstance(progress, dict) else None
+    if step.spec.agent != HUMAN or not isinstance(said, dict) or "asks" not in said:
+        return None
+    names = said.get("fields")
+    fields = "".join(f" --field {name}=…" for name in names) if isinstance(names, dict) else ""
+    problems = said.get("problems")
+    wrong = ""
+    if isinstance(problems, list):
+        wrong = f" (an answer did not fit: {'; '.join(map(str, problems))})"
+    how = f"starlings answer {run_id} {step.spec.id}{fields}"
+    return clean(f"{said['asks']}{wrong} · {how}", _LIMIT)
 
 
 def asked_text(step: StepState) -> str:
