@@ -110,9 +110,7 @@ class Codec:
         )
         try:
             headers = envelope.headers()
-            value = message.__pydantic_serializer__.to_json(
-                message, exclude_none=message.leaves_nulls_out()
-            )
+            value = message.as_json()
             _check_readable(value)
         except (PydanticSerializationError, ValueError, RecursionError) as error:
             raise StarlingsError(

@@ -51,6 +51,10 @@ class Message(Model):
     VERSION: ClassVar[int] = 1
     CE_TYPE: ClassVar[str]
 
+    def as_json(self) -> bytes:
+        """Write it as it travels."""
+        return self.__pydantic_serializer__.to_json(self, exclude_none=self.leaves_nulls_out())
+
     def leaves_nulls_out(self) -> bool:
         """Say whether null is what a reader assumes, for every field of this one that is null.
 

@@ -42,7 +42,7 @@ def _decisions(ledger: Ledger, row: Row) -> dict[str, tuple[DecisionKind, str, b
     found = {}
     for decision in outcome.decisions if isinstance(outcome, Change) else ():
         message = message_for(ledger.runs[row.run_id], decision)
-        value = message.__pydantic_serializer__.to_json(message)
+        value = message.as_json()
         found[decision.id] = (decision.kind, row.run_id, value)
     return found
 

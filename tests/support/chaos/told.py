@@ -164,7 +164,7 @@ class Told:
 
     def _put(self, rows: list[Row], topic: str, ident: str, message: Message) -> Row:
         self._now_ms += 1
-        value = message.__pydantic_serializer__.to_json(message)
+        value = message.as_json()
         offset = sum(row.topic == topic for row in rows)
         row = Row(topic, 0, offset, self._now_ms, ident, value, message)
         rows.append(row)
