@@ -40,6 +40,8 @@ def started(system, model):
             "OPENAI_BASE_URL": model.base_url,
             "OPENAI_API_KEY": "sk-test",
             "STARLINGS_MODEL_TIMEOUT_S": "0.5",
+            # one test's outage shall not make the next one wait
+            "STARLINGS_MODEL_CIRCUIT_OPEN_S": "0",
             "STARLINGS_MODEL_BACKOFF_S": "0.01",
             "STARLINGS_MODEL_RETRY_AFTER_MAX_S": "1.5",
         },

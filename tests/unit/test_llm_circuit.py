@@ -68,3 +68,9 @@ def test_a_provider_is_left_alone_for_as_long_as_it_asks_within_bounds(circuit):
     assert circuit.wait_s() == 90
     fails(circuit, asked_s=1e9)
     assert circuit.wait_s() == LONGEST_S
+
+
+def test_with_no_time_to_stay_open_failures_never_open_it(circuit):
+    for _ in range(9):
+        circuit.failed("away", limit=3, open_s=0.0, asked_s=None)
+    assert circuit.wait_s() == 0

@@ -151,7 +151,7 @@ class LlmSettings(BaseSettings):
         default=30.0,
         ge=0,
         validation_alias="STARLINGS_MODEL_CIRCUIT_OPEN_S",
-        description="how long it is left alone then",
+        description="how long it is left alone then; 0: never",
     )
     price: Annotated[PriceSetting, NoDecode] = Field(
         default=None,
