@@ -108,6 +108,14 @@ def test_a_result_that_json_cannot_carry_is_named(value, words):
         plain(value)
 
 
+def test_lists_that_hold_each_other_many_times_over_are_given_up():
+    many: list[Any] = [1]
+    for _ in range(40):
+        many = [many, many]
+    with pytest.raises(NotJson, match="too large"):
+        plain(many, 10_000)
+
+
 def test_a_result_that_is_nested_too_deeply_is_refused():
     deep: list[Any] = []
     for _ in range(200):
@@ -141,6 +149,8 @@ def test_a_result_that_is_nested_too_deeply_is_refused():
         ("1 / 0", "code_failed", "ZeroDivisionError"),
         ("print('before')\nraise ValueError('bad')", "code_failed", "It had printed:\nbefore"),
         ("float('inf')", "code_failed", "holds inf"),
+        ("a = [1]\nfor _ in range(40):\n    a = [a, a]\na", "code_time_limit", "longer than"),
+        ("'[' * 5 + str([1])[:9] * 10**9", "code_memory_limit", "memory"),
         ("['x' * 1000] * 2000", "code_failed", "STARLINGS_CODE_RESULT_BYTES"),
         ("class A:\n    pass\nA()", "code_failed", "JSON cannot carry"),
     ],

@@ -13,6 +13,7 @@ import json
 import math
 import resource
 import sys
+from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -47,20 +48,26 @@ class Printed:
         return "".join(self._parts)
 
 
-def plain(value: Any, depth: int = 0) -> Any:
-    """Bring a result into JSON.
+def plain(value: Any, most: int = 1_000_000) -> Any:
+    """Bring a result of up to so many values into JSON.
 
     Raises:
         NotJson: saying what is in the way.
     """
+    return _plain(value, 0, iter(range(most)))
+
+
+def _plain(value: Any, depth: int, left: Iterator[int]) -> Any:
+    if next(left, None) is None:  # lists may hold each other many times over
+        raise NotJson("the result is too large (STARLINGS_CODE_RESULT_BYTES)")
     if depth > DEPTH_LIMIT:
         raise NotJson(f"the result is nested more than {DEPTH_LIMIT} levels deep")
     if isinstance(value, dict):
-        return {_key(key): plain(inner, depth + 1) for key, inner in value.items()}
+        return {_key(key): _plain(inner, depth + 1, left) for key, inner in value.items()}
     if isinstance(value, set | frozenset):
         value = sorted(value, key=lambda item: (type(item).__name__, item))
     if isinstance(value, list | tuple):
-        return [plain(inner, depth + 1) for inner in value]
+        return [_plain(inner, depth + 1, left) for inner in value]
     return _leaf(value)
 
 
@@ -145,7 +152,7 @@ def _described(error: Exception) -> dict[str, str]:
 
 
 def _checked(value: Any, limit: int) -> Any:
-    result = plain(value)
+    result = plain(value, limit)
     size = len(json.dumps(result, ensure_ascii=False, allow_nan=False).encode())
     if size > limit:
         raise NotJson(
@@ -155,16 +162,17 @@ def _checked(value: Any, limit: int) -> Any:
     return result
 
 
-def _limit(which: int, limit: int) -> None:
+def _limit(which: int, limit: int, hard: int | None = None) -> None:
     with contextlib.suppress(ValueError, OSError):  # not every system has every limit
-        resource.setrlimit(which, (limit, limit))
+        resource.setrlimit(which, (limit, limit if hard is None else hard))
 
 
 def main() -> None:
     """Run the program that standard input holds; the sandbox is imported under the limits."""
     asked = json.loads(sys.stdin.buffer.read())
     _limit(resource.RLIMIT_AS, OVERHEAD_BYTES + 2 * asked["memory_bytes"])
-    _limit(resource.RLIMIT_CPU, math.ceil(asked["seconds"] + 2 * KILLED_AFTER_S) + 5)
+    cpu_s = math.ceil(asked["seconds"] + 2 * KILLED_AFTER_S) + 5
+    _limit(resource.RLIMIT_CPU, cpu_s, cpu_s + 5)  # the first limit says that it was time
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, 0)
     said = json.dumps(run(asked), ensure_ascii=True, allow_nan=False)

@@ -8,6 +8,7 @@ and is killed when it does not answer.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,7 +71,7 @@ def read_outcome(reply: Reply, settings: CodeSettings) -> Outcome:
     """Read what a process has answered, or why it has not."""
     if reply.too_long:
         return Outcome(error="it gave more than the limits allow", kind="MemoryError")
-    if reply.status is None:
+    if reply.status in {None, -signal.SIGXCPU}:
         return Outcome(
             error=f"it was killed: it took much longer than its limit of {settings.seconds:g} s "
             "(STARLINGS_CODE_SECONDS)",
