@@ -291,16 +291,20 @@ class AgentRuntime:
 
     @asynccontextmanager
     async def _following_control(self) -> AsyncGenerator[None]:
-        """Read the whole of `control` first, so that no stopped step is started; then follow it."""
+        """Read the whole of `control` first, so that no stopped step is started; then follow it.
+
+        Who hears of no stops must not work on: what ends the following ends the block, too.
+        """
         ports = self._ports
         follower = Follower(ports.connection, ports.codec, ports.topics.control, from_start=True)
-        following = asyncio.create_task(self._follow(follower))
         try:
-            await asyncio.wait_for(follower.caught_up.wait(), READ_CONTROL_WITHIN_S)
-            yield
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            async with asyncio.TaskGroup() as group:
+                following = group.create_task(self._follow(follower))
+                await asyncio.wait_for(follower.caught_up.wait(), READ_CONTROL_WITHIN_S)
+                yield
+                following.cancel()
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
 
     async def _follow(self, follower: Follower) -> None:
         async for received in follower:

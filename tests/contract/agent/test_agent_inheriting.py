@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from support.waiting import wait_until
 
@@ -99,3 +101,16 @@ async def test_a_compensation_whose_result_is_in_the_log_is_not_done_again(stage
     handled = instance.runtime.consumer.counters
     await wait_until(lambda: handled.handled == 2, message="both are off the list")
     assert worker.did == ["s2"]
+
+
+async def test_an_instance_that_can_hear_of_no_stops_any_more_ends(stage, worker, monkeypatch):
+    instance = await stage.start()
+
+    def fail(_stop):
+        raise ZeroDivisionError("our own mistake")
+
+    monkeypatch.setattr(instance.runtime._stops, "add", fail)
+    await stage.stop("r1")
+
+    with pytest.raises(ZeroDivisionError, match="our own mistake"):
+        await asyncio.wait_for(instance.life, 30)
