@@ -1,4 +1,4 @@
-"""Patterns of plans on a running system: conditions, lists, budgets."""
+"""Patterns of plans on a running system: conditions, lists, amendments, budgets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 from support.asking import SLOW, facts_of, rejection, slow, texts_of
 
-from starlings.messages import Budget, RunOutcome, RunRequested, StepDone, StepReady, StepSkipped
+from starlings.messages import (
+    AmendmentRejected,
+    Budget,
+    PlanAmended,
+    RunOutcome,
+    RunRequested,
+    StepDone,
+    StepReady,
+    StepSkipped,
+)
 
 pytestmark = pytest.mark.kafka
 
@@ -113,3 +122,32 @@ async def test_lists_that_make_no_sense_are_refused_or_fail_their_step(system, c
         run = await client.submit(plan=[slow("list", returns=returns), mapped], on_failure="stop")
         done = await run.result(timeout_s=WITHIN_S)
         assert (done.outcome, done.error and done.error.code) == (outcome, code)
+
+
+async def test_a_manager_adds_workers_and_what_follows_waits_for_them(client):
+    workers = [slow(f"w{number}", "boss", returns=number) for number in range(3)]
+    plan = [slow("boss", adds=workers), slow("report", "boss", returns="told")]
+    run = await client.submit(plan=plan)
+
+    done = await run.result(timeout_s=WITHIN_S)
+
+    assert (done.outcome, done.output) == (RunOutcome.COMPLETED, "told")
+    assert [s.step_id for s in done.steps] == ["boss", "w0", "w1", "w2", "report"]
+    facts = await facts_of(client, run.run_id)
+    order = [f.step_id for f in facts if isinstance(f, StepDone | PlanAmended)]
+    assert order[:2] == ["boss", "boss"]
+    assert order[-1] == "report"
+
+
+async def test_an_amendment_for_an_agent_that_is_not_there_is_rejected_and_the_run_goes_on(client):
+    nobody = {"id": "w", "agent": "nobody", "task": "x"}
+    for adds, code in (([nobody], "unknown_agent"), ([slow("w", "report")], "cycle")):
+        plan = [slow("boss", adds=adds), slow("report", "boss", returns="told")]
+        run = await client.submit(plan=plan)
+
+        done = await run.result(timeout_s=WITHIN_S)
+
+        assert (done.outcome, done.output) == (RunOutcome.COMPLETED, "told")
+        (rejected,) = await facts_of(client, run.run_id, AmendmentRejected)
+        assert [problem.code for problem in rejected.problems] == [code]
+        assert await facts_of(client, run.run_id, PlanAmended) == []

@@ -8,8 +8,10 @@ import time
 import pytest
 from support.waiting import wait_until
 
-from starlings import Agent, StepContext, StepFailed, TransientError
+from starlings import Agent, Result, StepContext, StepFailed, TransientError
 from starlings.messages import (
+    Amendment,
+    AmendmentRejected,
     CancelRequested,
     FailurePolicy,
     PlanInvalid,
@@ -17,6 +19,7 @@ from starlings.messages import (
     RunDone,
     RunOptions,
     RunOutcome,
+    Step,
     StepDone,
     StepStarted,
     Timeouts,
@@ -218,3 +221,26 @@ async def test_its_facts_are_those_of_the_log_in_order(flock):
     attempts = [(f.step_id, f.attempt) for f in run.facts if isinstance(f, StepDone)]
     assert attempts == [("a", 1), ("b", 1), ("b", 2)]
     assert sum(isinstance(fact, RunDone) for fact in run.facts) == 1
+
+
+async def test_an_amendment_that_names_an_unknown_tool_is_rejected_and_the_run_goes_on():
+    boss, hands = Agent("boss", description="Manages"), Agent("hands", description="Work")
+
+    @hands.tool
+    def lift() -> str:
+        """Lifts."""
+        return "lifted"
+
+    @boss.step
+    async def manage(ctx: StepContext) -> Result:
+        tool = ctx.task
+        step = Step(id="w", agent="hands", tool=tool, args={})
+        return Result("managed", amend=Amendment(add=[step]))
+
+    for tool, steps in (("lift", ["boss", "w"]), ("push", ["boss"])):
+        facts: list[object] = []
+        plan = [{"id": "boss", "agent": "boss", "task": tool}]
+        end = await LocalRun(plan, agents=[boss, hands], on_fact=facts.append)
+        assert (end.outcome, [s.step_id for s in end.steps]) == (RunOutcome.COMPLETED, steps)
+        rejected = [fact for fact in facts if isinstance(fact, AmendmentRejected)]
+        assert [p.code for r in rejected for p in r.problems] == ["unknown_tool"] * (tool == "push")

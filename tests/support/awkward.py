@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from starlings import Agent, Limit, Result, StepContext, StepFailed, TransientError
-from starlings.messages import Usage
+from starlings.messages import Amendment, Usage
 
 EFFECTS = "effects.txt"
 POLL_S = 0.01
@@ -29,6 +29,7 @@ class Slow(BaseModel):
     gate: str | None = None  # waits until this file is there
     pause_s: float = 0.0
     returns: Any = None
+    adds: list[Any] | None = None  # steps that it wants added to the plan
     tokens: int = 0  # says that a model has used so many
 
 
@@ -46,6 +47,8 @@ async def work(told: Slow, ctx: StepContext) -> Any:
         raise
     note("did", ctx)
     returned = ctx.step_id if told.returns is None else told.returns
+    if told.adds is not None:
+        return Result(returned, amend=Amendment.model_validate({"add": told.adds}))
     return Result(returned, usage=Usage(output_tokens=told.tokens)) if told.tokens else returned
 
 

@@ -17,7 +17,7 @@ from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import to_json
 
-from starlings.messages import Compensation, StepFailed, ToolDefinition, Usage
+from starlings.messages import Amendment, Compensation, StepFailed, ToolDefinition, Usage
 
 from .context import StepContext
 from .signatures import NO_VALUE, Parameter, Signature, adapter, agent_error, read_signature
@@ -132,6 +132,7 @@ def as_result(returned: Any, what: str) -> Result:
     for name, fits, wanted in (
         ("summary", isinstance(given.summary, str | None), "text"),
         ("usage", isinstance(given.usage, Usage | None), "starlings.messages.Usage"),
+        ("amend", isinstance(given.amend, Amendment | None), "starlings.messages.Amendment"),
         ("undo", isinstance(given.undo, Compensation | bool), "True, False or a Compensation"),
     ):
         if not fits:

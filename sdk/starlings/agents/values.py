@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
 
 from starlings.choreography.context import as_text, shorten
-from starlings.messages import Compensation, StepFailed, Usage
+from starlings.messages import Amendment, Compensation, StepFailed, Usage
 
 OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
 DIGITS_LIMIT = 4_300
@@ -39,12 +39,14 @@ class Result:
         usage: what the step spent at a model's provider.
         undo: what would undo it. True: the agent's own `@agent.compensate`, where it has one;
             False: there is nothing to undo; a `Compensation`: that.
+        amend: how the plan of the run shall change; of a step function only.
     """
 
     output: Any = None
     summary: str | None = None
     usage: Usage | None = None
     undo: Compensation | bool = True
+    amend: Amendment | None = None
 
 
 def json_value(value: Any, what: str) -> JsonValue:

@@ -10,12 +10,13 @@ import heapq
 from collections.abc import Sequence
 from typing import Any
 
+from starlings.messages.amendments import Amendment
 from starlings.messages.errors import ErrorInfo, Problem, StepFailed
 from starlings.messages.facts import RunOutcome, StepDone, TimerKind
 from starlings.messages.ids import attempt_id
 from starlings.messages.plan import FailurePolicy
 
-from . import asking, budget, mapping, saga, skipping
+from . import amending, asking, budget, mapping, saga, skipping
 from .context import as_text, shorten
 from .folding import Folding, skip_id, whole_run_id
 from .retries import may_retry, next_level, variant_for, wait_s
@@ -154,6 +155,53 @@ def settle(folding: Folding, step: StepState, event: StepEvent) -> None:
         _pass_on(folding, step)
 
 
+def succeed(folding: Folding, step: StepState, amendment: Amendment | None) -> None:
+    """Settle a step that is done; one that wants the plan amended, when that is decided."""
+    run = folding.run
+    if amendment is None or run.phase is not RunPhase.RUNNING:
+        settle(folding, step, StepEvent.SUCCEEDED)
+    elif problems := amending.amendment_problems(run, step, amendment):
+        _reject(folding, step, problems)
+        settle(folding, step, StepEvent.SUCCEEDED)
+    else:
+        step.amendment = amendment
+        run.move(step, StepEvent.AMENDMENT_PROPOSED)
+        _decide_amendment(folding, step, DecisionKind.AMEND)
+
+
+def accept(folding: Folding, step: StepState) -> None:
+    """Amend the plan, unless it has gone on too far, and settle the step that asked for it."""
+    amendment = step.amendment or Amendment()
+    _forget_amendment(folding.run, step)
+    problems = amending.amendment_problems(folding.run, step, amendment)
+    if problems:
+        _reject(folding, step, problems)
+    opened = [] if problems else amending.amend(folding.run, step, amendment)
+    settle(folding, step, StepEvent.SUCCEEDED)
+    open_steps(folding, opened)
+
+
+def refuse(folding: Folding, step: StepState) -> None:
+    """Settle a step whose amendment was rejected: the run goes on as it was planned."""
+    _forget_amendment(folding.run, step)
+    settle(folding, step, StepEvent.SUCCEEDED)
+
+
+def _reject(folding: Folding, step: StepState, problems: Sequence[Problem]) -> None:
+    step.rejected = list(problems)
+    _decide_amendment(folding, step, DecisionKind.REJECT)
+
+
+def _decide_amendment(folding: Folding, step: StepState, kind: DecisionKind) -> None:
+    ident = attempt_id(folding.run.run_id, step.spec.id, step.attempt, kind.value)
+    folding.decide(Decision(ident, kind, step.spec.id, step.attempt))
+
+
+def _forget_amendment(run: Run, step: StepState) -> None:
+    step.amendment = None
+    run.owed.pop(attempt_id(run.run_id, step.spec.id, step.attempt, DecisionKind.AMEND.value), None)
+
+
 def _pass_on(folding: Folding, settled: StepState) -> None:
     """Let everything go on that waited for a step; what settles by that is passed on as well."""
     run = folding.run
@@ -258,6 +306,9 @@ def turn_round(
     for step in run.order:
         if step.phase is Phase.ASKING:
             asking.stop_asking(run, step)
+        if step.phase is Phase.AMENDING:  # it is done, and not amended any more
+            _forget_amendment(run, step)
+            run.move(step, StepEvent.SUCCEEDED)
         if step.phase in _NOT_OUT:
             run.move(step, StepEvent.STOPPED)
     for decision in [d for d in run.owed.values() if d.kind is DecisionKind.RELEASE]:
@@ -312,7 +363,7 @@ _ENDS = {
 def _release(folding: Folding) -> None:
     run = folding.run
     limit = run.options.max_parallel
-    while run.ready and (limit is None or run.out < limit):
+    while run.ready and not run.amending and (limit is None or run.out < limit):
         if run.options.budget is not None and (error := budget.exceeded(run, folding.at_ms)):
             interrupt(folding, RunEvent.BUDGET_EXCEEDED, RunOutcome.FAILED, error)
             return

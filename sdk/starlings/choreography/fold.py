@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from starlings.messages.amendments import AmendmentRejected, PlanAmended
 from starlings.messages.base import Message
 from starlings.messages.commands import (
     ApprovalGiven,
@@ -47,6 +48,7 @@ from starlings.messages.ids import attempt_id, undo_id
 
 from . import commands, saga
 from .consequences import (
+    accept,
     advance,
     arm_deadline,
     confirm_release,
@@ -54,10 +56,12 @@ from .consequences import (
     give_up_waiting,
     interrupt,
     open_steps,
+    refuse,
     reject,
     reported,
     settle,
     step_timer,
+    succeed,
 )
 from .context import as_text, shorten
 from .folding import DEADLINE_EXCEEDED, Folding, skip_id
@@ -211,7 +215,7 @@ def _step_done(folding: Folding, fact: StepDone) -> Outcome:
         step.output, step.error = fact.output, None
         step.summary = fact.summary if fact.summary is not None else shorten(as_text(fact.output))
         step.compensation = step.spec.compensate or fact.compensation
-        settle(folding, step, StepEvent.SUCCEEDED)
+        succeed(folding, step, fact.amendment)
     elif run.phase is not RunPhase.RUNNING and fact.outcome is StepOutcome.CANCELLED:
         step.lost = fact.compensation is not None  # stopped at work: it may have taken effect
         step.compensation = step.spec.compensate or fact.compensation
@@ -302,6 +306,25 @@ def _undo_timer(folding: Folding, kind: TimerKind, undo: Undo) -> None:
         saga.timed_out(folding, folding.run.order[undo.step], undo)
 
 
+def _plan_amended(folding: Folding, fact: PlanAmended) -> Outcome:
+    step = folding.run.steps.get(fact.step_id)
+    if step is None or step.phase is not Phase.AMENDING or step.attempt != fact.attempt:
+        return Ignored("no such amendment is being looked at")
+    accept(folding, step)
+    advance(folding)
+    return folding.change()
+
+
+def _amendment_rejected(folding: Folding, fact: AmendmentRejected) -> Outcome:
+    step = folding.run.steps.get(fact.step_id)
+    if step is None or step.phase is not Phase.AMENDING or step.attempt != fact.attempt:
+        name = DecisionKind.REJECT.value
+        return _confirm(folding, attempt_id(fact.run_id, fact.step_id, fact.attempt, name))
+    refuse(folding, step)
+    advance(folding)
+    return folding.change()
+
+
 def _plan_again(folding: Folding, fact: Message) -> Outcome:
     del folding, fact
     return Ignored("the run has its plan: the first one in the log counts")
@@ -348,6 +371,8 @@ def _run_done(folding: Folding, fact: RunDone) -> Outcome:
 
 
 _HANDLERS: dict[type[Message], Callable[[Folding, Any], Outcome]] = {
+    PlanAmended: _plan_amended,
+    AmendmentRejected: _amendment_rejected,
     PlanCreated: _plan_again,
     PlanRejected: _plan_again,
     StepStarted: _step_started,

@@ -127,8 +127,11 @@ def item_of(run: Run, step: StepState) -> Item | None:
 
 
 def in_plan_order(run: Run) -> Iterator[StepState]:
-    """Yield all steps, items behind the step that they are of."""
-    for step in run.order:
-        if step.item_of is None:
-            yield step
-            yield from (run.order[index] for index in step.items or ())
+    """Yield all steps: items, and steps that were added, behind the step that they come from."""
+    added = {index for step in run.order for index in step.added}
+    todo = [s.index for s in reversed(run.order) if s.item_of is None and s.index not in added]
+    while todo:
+        step = run.order[todo.pop()]
+        yield step
+        yield from (run.order[index] for index in step.items or ())
+        todo.extend(reversed(step.added))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from starlings.messages.amendments import Amendment, AmendmentRejected, PlanAmended
 from starlings.messages.base import Message
 from starlings.messages.commands import StopRequested
 from starlings.messages.errors import ErrorInfo, InvariantBroken
@@ -46,18 +48,28 @@ class Confirmation(NamedTuple):
 
 def message_for(run: Run, decision: Decision) -> Message:
     """Build the message that carries a decision out."""
-    kind, step_id = decision.kind, decision.step_id or ""
-    if kind is DecisionKind.RELEASE:
-        return step_ready(run, run.steps[step_id])
-    if kind is DecisionKind.SKIP:
-        return _step_skipped(run, run.steps[step_id])
-    if kind is DecisionKind.STOP:
+    if decision.kind is DecisionKind.END:
+        return run_done(run)
+    if decision.kind is DecisionKind.STOP:
         return _stop_requested(run, decision)
-    if kind is DecisionKind.ASK:
-        return _approval_requested(run, run.steps[step_id])
-    if kind in (DecisionKind.UNDO, DecisionKind.BURY):
+    if decision.kind in (DecisionKind.UNDO, DecisionKind.BURY):
         return _compensation_ready(run, decision)
-    return run_done(run)
+    return _OF_A_STEP[decision.kind](run, run.steps[decision.step_id or ""])
+
+
+def _amendment_rejected(run: Run, step: StepState) -> AmendmentRejected:
+    return AmendmentRejected(
+        run_id=run.run_id, step_id=step.spec.id, attempt=step.attempt, problems=step.rejected
+    )
+
+
+def _plan_amended(run: Run, step: StepState) -> PlanAmended:
+    return PlanAmended(
+        run_id=run.run_id,
+        step_id=step.spec.id,
+        attempt=step.attempt,
+        amendment=step.amendment or Amendment(),
+    )
 
 
 def _step_skipped(run: Run, step: StepState) -> StepSkipped:
@@ -210,6 +222,15 @@ def step_ready(run: Run, step: StepState) -> StepReady:
     )
 
 
+_OF_A_STEP: dict[DecisionKind, Callable[[Run, StepState], Message]] = {
+    DecisionKind.RELEASE: step_ready,
+    DecisionKind.SKIP: _step_skipped,
+    DecisionKind.ASK: _approval_requested,
+    DecisionKind.AMEND: _plan_amended,
+    DecisionKind.REJECT: _amendment_rejected,
+}
+
+
 def run_done(run: Run) -> RunDone:
     """Build the run's end: every step in plan order, and one text."""
     if run.outcome is None:
@@ -232,15 +253,16 @@ def run_done(run: Run) -> RunDone:
 
 def _final(run: Run) -> Any:
     """Take the output of the plan's last step that was to be done."""
-    own = (step for step in reversed(run.order) if step.item_of is None)
-    return next((step.output for step in own if not step.passed_over), None)
+    own = (step for step in mapping.in_plan_order(run) if step.item_of is None)
+    done = [step for step in own if not step.passed_over]
+    return done[-1].output if done else None
 
 
 def _summary(run: Run, step: StepState) -> StepSummary:
     return StepSummary.model_construct(
         step_id=step.spec.id,
         agent=step.spec.agent,
-        state=step.phase.value,
+        state="removed" if step.removed else step.phase.value,
         attempts=step.attempt,
         summary=step.summary,
         output=step.output if step.item_of is None else None,  # the list of all has it

@@ -117,7 +117,7 @@ def _as_it_was(run: Run) -> RunOutcome:
 def _do_again(folding: Folding, fact: RetryRequested) -> None:
     """Every step that is not done waits again; attempts are counted anew."""
     run = folding.run
-    again = [step for step in run.order if step.phase is not Phase.DONE]
+    again = [s for s in run.order if s.phase is not Phase.DONE and not s.removed]
     for step in again:
         run.move(step, StepEvent.REOPENED)
         step.reopened_at, step.level = step.attempt, 0

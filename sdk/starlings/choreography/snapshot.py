@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from starlings.messages.amendments import Amendment
 from starlings.messages.errors import ErrorInfo, InvariantBroken, Problem
 from starlings.messages.facts import RunOutcome, TimerKind
 from starlings.messages.plan import Compensation, RunOptions, Step
@@ -120,16 +121,37 @@ def _save_step(run: Run, step: StepState) -> dict[str, Any]:
 
 def _save_spec(run: Run, step: StepState) -> dict[str, Any]:
     """An item is what its step says, so that a long list costs little; but for its input."""
+    amended = step.amendment or step.rejected or step.added or step.removed
+    saved: dict[str, Any] = {"amended": _save_amendment(step)} if amended else {}
     if step.item_of is None:
-        saved: dict[str, Any] = {"spec": step.spec.model_dump(mode="json", exclude_defaults=True)}
+        saved |= {"spec": step.spec.model_dump(mode="json", exclude_defaults=True)}
         if step.items is not None:
             first, last = step.items.start, step.items.stop
             saved["items"] = [first, last, step.next_item, step.uncleared]
         return saved
-    saved = {"item_of": step.item_of, "item": step.item}
+    saved |= {"item_of": step.item_of, "item": step.item}
     if step.spec.input != run.order[step.item_of].spec.input:
         saved["input"] = step.spec.input
     return saved
+
+
+def _save_amendment(step: StepState) -> dict[str, Any]:
+    amendment = step.amendment
+    return {
+        "amendment": amendment.model_dump(mode="json", exclude_defaults=True)
+        if amendment
+        else None,
+        "rejected": [problem.model_dump(mode="json") for problem in step.rejected],
+        "added": list(step.added),
+        "removed": step.removed,
+    }
+
+
+def _load_amendment(step: StepState, saved: dict[str, Any]) -> None:
+    if saved["amendment"] is not None:
+        step.amendment = Amendment.model_validate(saved["amendment"])
+    step.rejected = [Problem.model_validate(p) for p in saved["rejected"]]
+    step.added, step.removed = list(saved["added"]), saved["removed"]
 
 
 def _load_specs(run: Run, saved_steps: list[dict[str, Any]]) -> None:
@@ -158,6 +180,8 @@ def _load_step(step: StepState, saved: dict[str, Any]) -> None:
     step.lost, step.unheard = saved["lost"], list(saved["unheard"])
     step.undos = list(saved["undos"])
     step.blockers, step.cleared = saved["blockers"], saved["cleared"]
+    if "amended" in saved:
+        _load_amendment(step, saved["amended"])
     if "items" in saved:
         first, last, step.next_item, step.uncleared = saved["items"]
         step.items = range(first, last)
@@ -203,6 +227,7 @@ def _count(run: Run) -> None:
     undos = run.undos.values()
     run.out = sum(step.phase in OUT for step in run.order)
     run.out += sum(undo.phase is UndoPhase.RELEASED for undo in undos)
+    run.amending = sum(step.phase is Phase.AMENDING for step in run.order)
     run.unsettled = sum(step.phase not in SETTLED for step in run.order)
     run.ready = [step.index for step in run.order if step.phase is Phase.READY]
     heapq.heapify(run.ready)

@@ -7,11 +7,13 @@ that asking what is owed costs nothing, however long the plan.
 from __future__ import annotations
 
 import heapq
+from bisect import insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
+from starlings.messages.amendments import Amendment
 from starlings.messages.base import NANO
 from starlings.messages.errors import ErrorInfo, Problem
 from starlings.messages.facts import RunOutcome, TimerKind
@@ -53,6 +55,8 @@ class DecisionKind(StrEnum):
     SKIP = "step_skipped"
     STOP = "stop_requested"
     ASK = "approval_requested"
+    AMEND = "plan_amended"
+    REJECT = "amendment_rejected"
     UNDO = "compensation_ready"
     BURY = "dead_letter"
     END = "run_done"
@@ -125,6 +129,10 @@ class StepState:
     cleared: bool = False  # while compensating: nothing of it is left
     item_of: int | None = None  # index of the step with foreach that this is an item of
     item: int = 0  # which one
+    amendment: Amendment | None = None  # that came with its result
+    rejected: list[Problem] = field(default_factory=list)  # what was wrong with that
+    added: list[int] = field(default_factory=list)  # indices of the steps that it added
+    removed: bool = False  # by an amendment
     items: range | None = None  # indices of the items of a step with foreach
     next_item: int = 0  # the first one that has not begun
     begun_items: int = 0  # that have not settled
@@ -143,8 +151,8 @@ class StepState:
 
     @property
     def passed_over(self) -> bool:
-        """Whether it was skipped because it was not to be done: nothing has failed."""
-        return self.phase is Phase.SKIPPED and self.because is None
+        """Whether it was skipped or removed because it was not to be done: nothing has failed."""
+        return self.removed or (self.phase is Phase.SKIPPED and self.because is None)
 
 
 @dataclass(slots=True)
@@ -179,6 +187,7 @@ class Run:
     out: int = 0  # attempts that are with an agent
     unsettled: int = 0
     items: int = 0  # of all steps with foreach
+    amending: int = 0  # steps whose amendment is being looked at: nothing begins meanwhile
     owed: dict[str, Decision] = field(default_factory=dict)
     timers: dict[TimerKey, int] = field(default_factory=dict)
     outcome: RunOutcome | None = None
@@ -216,7 +225,7 @@ class Run:
         """Let steps know which steps depend on them."""
         for state in states:
             for dependency in dict.fromkeys(state.spec.depends_on):
-                self.steps[dependency].dependents.append(state.index)
+                insort(self.steps[dependency].dependents, state.index)
 
     def move(self, step: StepState, event: StepEvent) -> None:
         """Move a step by the table, keeping the counters and the ready heap right."""
@@ -227,6 +236,7 @@ class Run:
             whole.begun_items += step.begun - begun
             whole.open_items += (step.phase not in SETTLED) - (before not in SETTLED)
         self.out += (step.phase in OUT) - (before in OUT)
+        self.amending += (step.phase is Phase.AMENDING) - (before is Phase.AMENDING)
         self.unsettled -= step.phase in SETTLED
         if step.phase is Phase.READY:
             heapq.heappush(self.ready, step.index)

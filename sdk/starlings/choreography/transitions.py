@@ -25,6 +25,7 @@ class Phase(StrEnum):
     BACKOFF = "backoff"  # for the next attempt
     ASKING = "asking"  # waits for a word from outside: an approval, a signal
     MAPPING = "mapping"  # done for each item of a list, as steps of their own
+    AMENDING = "amending"  # done; its amendment of the plan is being looked at
     DONE = "done"
     FAILED = "failed"
     SKIPPED = "skipped"
@@ -38,6 +39,8 @@ class StepEvent(StrEnum):
     LIST_KNOWN = "list known"
     PLACE_FREE = "place free"
     STARTED = "started"
+    AMENDMENT_PROPOSED = "amendment proposed"
+    REPLACED = "replaced"
     SUCCEEDED = "succeeded"
     FAILED_FOR_NOW = "failed for now"
     FAILED_FOR_GOOD = "failed for good"
@@ -116,6 +119,10 @@ STEP_MOVES: dict[tuple[Phase, StepEvent], Phase] = {
     (Phase.READY, StepEvent.STOPPED): Phase.CANCELLED,
     (Phase.RELEASED, StepEvent.STARTED): Phase.RUNNING,
     (Phase.RELEASED, StepEvent.SUCCEEDED): Phase.DONE,
+    (Phase.RELEASED, StepEvent.AMENDMENT_PROPOSED): Phase.AMENDING,
+    (Phase.RUNNING, StepEvent.AMENDMENT_PROPOSED): Phase.AMENDING,
+    (Phase.AMENDING, StepEvent.SUCCEEDED): Phase.DONE,
+    (Phase.READY, StepEvent.REPLACED): Phase.WAITING,
     (Phase.RELEASED, StepEvent.FAILED_FOR_NOW): Phase.BACKOFF,
     (Phase.RELEASED, StepEvent.FAILED_FOR_GOOD): Phase.FAILED,
     (Phase.RELEASED, StepEvent.STOPPED): Phase.CANCELLED,

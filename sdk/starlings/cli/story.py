@@ -47,6 +47,7 @@ MARKS: dict[Phase, tuple[str, str]] = {
     Phase.BACKOFF: ("↻", "yellow"),
     Phase.ASKING: ("?", "yellow"),
     Phase.MAPPING: ("◐", "yellow"),
+    Phase.AMENDING: ("◐", "yellow"),
     Phase.DONE: ("✓", "green"),
     Phase.FAILED: ("✗", "red"),
     Phase.SKIPPED: ("»", "dim"),

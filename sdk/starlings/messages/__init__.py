@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .amendments import Amendment, AmendmentRejected, PlanAmended
 from .base import Message, Model, ce_type, split_ce_type
 from .checkpoints import AttemptCheckpoint, CallCheckpoint, Claim, call_key, split_key, work_of
 from .commands import (
@@ -111,6 +112,8 @@ from .usage import Usage
 FACTS: tuple[type[Message], ...] = (
     PlanCreated,
     PlanRejected,
+    PlanAmended,
+    AmendmentRejected,
     StepScheduled,
     StepStarted,
     StepProgress,
@@ -158,6 +161,8 @@ __all__ = [
     "AgentAlive",
     "AgentCooldown",
     "AgentDefined",
+    "Amendment",
+    "AmendmentRejected",
     "Approval",
     "ApprovalDefault",
     "ApprovalGiven",
@@ -194,6 +199,7 @@ __all__ = [
     "Origin",
     "PauseRequested",
     "Plan",
+    "PlanAmended",
     "PlanCreated",
     "PlanInvalid",
     "PlanRejected",

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from pydantic import AwareDatetime, Field, JsonValue
 
+from .amendments import Amendment
 from .base import (
     AgentName,
     Message,
@@ -225,13 +226,17 @@ class StepDone(Message):
         description="which prompts a model was asked with: name/version:hash of what was sent",
     )
     compensation: Compensation | None = Field(default=None, description="what would undo it")
+    amendment: Amendment | None = Field(
+        default=None, exclude_if=is_none, description="of the run's plan"
+    )
     variant: VariantName | None = None
     instance: str = ""
     duration_s: float = 0.0
 
     def leaves_nulls_out(self) -> bool:
-        """Tell all but limits of a compensation, where a null may be "no limit"."""
-        return self.compensation is None or self.compensation.timeouts is None
+        """Tell all but limits of a compensation or a plan, where a null may be "no limit"."""
+        limits = self.compensation is not None and self.compensation.timeouts is not None
+        return not limits and self.amendment is None
 
 
 class CompensationReady(Message):

@@ -34,6 +34,7 @@ from starlings.choreography import (
     Run,
     Timer,
     begin,
+    check_plan,
     confirmation_for,
     fold,
     message_for,
@@ -43,12 +44,15 @@ from starlings.choreography import (
     snapshot,
 )
 from starlings.messages import (
+    AmendmentRejected,
     CommandRefused,
     CompensationReady,
     ErrorInfo,
     Message,
     Plan,
+    PlanAmended,
     PlanCreated,
+    Problem,
     RetryRequested,
     RunDone,
     RunOptions,
@@ -227,8 +231,22 @@ class LocalRun:
         elif decision.kind is DecisionKind.UNDO and isinstance(message, CompensationReady):
             undoing = asyncio.create_task(self._undo(message))
             self._undoing[message.step_id, message.attempt] = undoing
+        if isinstance(message, PlanAmended) and (problems := self._unfit(message)):
+            message = AmendmentRejected(
+                run_id=run.run_id,
+                step_id=message.step_id,
+                attempt=message.attempt,
+                problems=problems,
+            )
         confirmation = confirmation_for(run, decision)
         self._inbox.put_nowait(confirmation.message if confirmation else message)
+
+    def _unfit(self, fact: PlanAmended) -> list[Problem]:
+        """List what is wrong with the agents and tools of an amendment."""
+        steps = [*fact.amendment.add, *fact.amendment.replace]
+        names = {name for step in steps for name in (step.id, *step.depends_on)}
+        definitions = {agent.name: agent.definition() for agent in self._agents.values()}
+        return check_plan(Plan(steps=steps), agents=definitions, known=names)
 
     def _stop(self, decision: Decision) -> None:
         at_work = self._undoing if decision.number else self._working

@@ -41,6 +41,7 @@ from starlings.messages import (
     ConfigError,
     Headers,
     Message,
+    PlanAmended,
     StarlingsError,
     StepReady,
     Topics,
@@ -154,13 +155,24 @@ class Outbox:
         if not parcels:
             return
         self.unacknowledged += len(parcels)
-        quick = [parcel for parcel in parcels if self._is_known(parcel.topic)]
+        quick = [parcel for parcel in parcels if self._are_known(parcel)]
         if quick:
             self._start(self._send_all(quick))
         if len(quick) < len(parcels):
             for parcel in parcels:
-                if not self._is_known(parcel.topic):
+                if not self._are_known(parcel):
                     self._start(self._send_one(parcel))
+
+    def _are_known(self, parcel: Parcel) -> bool:
+        return self._is_known(parcel.topic) and all(map(self._is_known, self._named(parcel)))
+
+    def _named(self, parcel: Parcel) -> list[str]:
+        """List the topics that a message speaks of: those of agents that are to get work."""
+        if not isinstance(parcel.message, PlanAmended):
+            return []
+        amendment = parcel.message.amendment
+        steps = [s for s in (*amendment.add, *amendment.replace) if not (s.approval or s.signal)]
+        return sorted({self._topics.steps(step.agent) for step in steps})
 
     def _is_known(self, topic: str) -> bool:
         return self._topics.agent_of(topic) is None or self._directory.knows(topic)
@@ -199,8 +211,9 @@ class Outbox:
     async def _send_one(self, parcel: Parcel, *, failure: StarlingsError | None = None) -> None:
         """Send a parcel until it is acknowledged, or answered for, or the outbox closes."""
         while True:
-            if failure is None and not await self._has_topic(parcel):
-                failure = unknown_agent(parcel.topic)
+            for topic in (parcel.topic, *self._named(parcel)):
+                if failure is None and not await self._has_topic(topic):
+                    failure = unknown_agent(topic)
             if failure is None:
                 failure = await self._try(parcel)
             if failure is None:
@@ -216,8 +229,8 @@ class Outbox:
             await self._pause(RETRY_AFTER_S)
             failure = None
 
-    async def _has_topic(self, parcel: Parcel) -> bool:
-        return self._is_known(parcel.topic) or await self._directory.has(parcel.topic)
+    async def _has_topic(self, topic: str) -> bool:
+        return self._is_known(topic) or await self._directory.has(topic)
 
     def _is_final(self, parcel: Parcel, failure: StarlingsError) -> bool:
         """Say whether no other try can help; what a person can mend in our own topics, may."""

@@ -7,10 +7,13 @@ written: the attempt fails, the end comes without its outputs.
 from __future__ import annotations
 
 from starlings.messages import (
+    AmendmentRejected,
     CompensationDone,
     CompensationReady,
     ErrorInfo,
     Message,
+    PlanAmended,
+    Problem,
     RunDone,
     StarlingsError,
     StepDone,
@@ -56,6 +59,16 @@ def in_place_of(message: Message, failure: StarlingsError) -> Message | None:
             error=error_info(failure),
             instance="coordinator",
         )
+    if isinstance(message, PlanAmended):
+        problem = Problem(
+            code=failure.code, field="amendment", message=str(failure), remedy="start it first"
+        )
+        return AmendmentRejected(
+            run_id=message.run_id,
+            step_id=message.step_id,
+            attempt=message.attempt,
+            problems=[problem],
+        )
     if isinstance(message, RunDone):
         return _without_outputs(message, failure)
     return None
@@ -68,6 +81,9 @@ def in_place_id(message: Message) -> str:
     if isinstance(message, CompensationReady):
         attempt, number, name = message.attempt, message.number, CompensationDone.NAME
         return undo_id(message.run_id, message.step_id, attempt, number, name)
+    if isinstance(message, PlanAmended):
+        name = AmendmentRejected.NAME
+        return attempt_id(message.run_id, message.step_id, message.attempt, name)
     if isinstance(message, RunDone):
         return generation_id(message.run_id, message.NAME, message.generation)
     return message_id(getattr(message, "run_id", ""), message.NAME)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from starlings.messages import (
+    Amendment,
     Approval,
     ApprovalGiven,
     Budget,
@@ -277,6 +278,19 @@ def foreach(recorder: Recorder) -> None:
     undoing.undone("do[0]", 1)
 
 
+def amended(recorder: Recorder) -> None:
+    """A manager adds two workers, takes a step out, and asks once for what makes no sense."""
+    steps = (*DEMO[:2], Step(id="report", agent="string", task="tell", depends_on=["s1"]))
+    workers = [Step(id=name, agent="math", task="work", depends_on=["s1"]) for name in ("w1", "w2")]
+    run = Told(recorder, "amended", *steps, DEMO[3], max_parallel=2)
+    run.agents |= {"w1": "math", "w2": "math"}
+    run.ok("s1", 50, amendment=Amendment(add=workers, remove=["s4"]))
+    run.ok("w1", 1)
+    run.ok("s2", 2, amendment=Amendment(remove=["w1"]))
+    run.ok("w2", 2)
+    run.ok("report", "told")
+
+
 SCENARIOS: dict[str, Callable[[Recorder], None]] = {
     "demo": demo,
     "retry": retry,
@@ -293,6 +307,7 @@ SCENARIOS: dict[str, Callable[[Recorder], None]] = {
     "reopened": reopened,
     "asking": asking,
     "conditions": conditions,
+    "amended": amended,
     "foreach": foreach,
     "budget": budget,
 }

@@ -13,6 +13,7 @@ from starlings.messages import (
     FailurePolicy,
     Message,
     Plan,
+    PlanAmended,
     PlanCreated,
     PlanRejected,
     RetryRequested,
@@ -73,6 +74,8 @@ class Story:
                 self.undone.add((fact.step_id, fact.attempt))
         elif isinstance(fact, StepSkipped):
             self._skip(fact)
+        elif isinstance(fact, PlanAmended):
+            self._amend(fact)
         elif isinstance(fact, ApprovalGiven):
             self.words.add(fact.step_id)
         elif isinstance(fact, SignalReceived):
@@ -81,6 +84,12 @@ class Story:
             self._reopen(fact)
         else:
             self._tell(fact)
+
+    def _amend(self, fact: PlanAmended) -> None:
+        assert self.plan is not None
+        known = {step.id for step in self.plan.steps}
+        added = [step for step in fact.amendment.add if step.id not in known]
+        self.plan = Plan.model_construct(steps=[*self.plan.steps, *added])
 
     def _skip(self, fact: StepSkipped) -> None:
         if fact.because is None:

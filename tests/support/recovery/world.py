@@ -22,6 +22,7 @@ from starlings.choreography import (
     snapshot,
 )
 from starlings.messages import (
+    Amendment,
     ApprovalGiven,
     CancelRequested,
     Compensation,
@@ -32,6 +33,7 @@ from starlings.messages import (
     ResumeRequested,
     RetryRequested,
     SignalReceived,
+    Step,
     StepDone,
     StepOutcome,
     StepProgress,
@@ -254,6 +256,7 @@ class World:
             error=None if outcome is StepOutcome.OK else error,
             usage={"calls": 1, "input_tokens": pick},
             compensation=Compensation(agent=ready.agent) if pick % 5 else None,
+            amendment=_more(ready) if pick % 11 == 0 else None,
         )
 
     # -- coordinators --------------------------------------------------------------------------
@@ -360,6 +363,13 @@ class World:
         self.late_result(0)
         self.wait(1_000)
         self.commit(0)
+
+
+def _more(ready: StepReady) -> Amendment:
+    """Ask for two steps more, one of which needs this one's result; the same every time."""
+    name = f"{ready.step_id.replace('[', '-').removesuffix(']')}-more"
+    first = Step(id=name, agent="math", task="more", depends_on=[ready.step_id])
+    return Amendment(add=[first, Step(id=f"{name}2", agent="math", task="more")])
 
 
 def recovered(log: Log, start: int) -> Ledger:

@@ -174,3 +174,8 @@ def test_a_dependency_that_was_skipped_is_told_as_skipped():
     skipped = DependencyResult(step_id="a", agent="math", summary="", skipped=True)
     told = render_task(ready("go on", skipped))
     assert '{"step": "a", "agent": "math", "skipped": true}' in told
+
+
+def test_a_task_with_nothing_to_replace_is_left_as_it_is():
+    plain = ready("do it")
+    assert resolve(plain) is plain

@@ -158,3 +158,9 @@ def test_an_end_in_the_log_ends_a_run_that_this_code_would_go_on_with():
     other.tell(ok("a"))
     assert story.tell(other.end) == Change()
     assert story.run.phase is RunPhase.ENDED
+
+
+def test_calls_without_a_price_are_counted_for_the_run():
+    story = Story("a")
+    story.tell(ok("a", usage=Usage(calls=1, unpriced_calls=2)))
+    assert story.end.usage.unpriced_calls == 2
