@@ -82,7 +82,7 @@ def late(folding: Folding, step: StepState, fact: StepDone) -> bool:
     undoes = run.phase is RunPhase.COMPENSATING or (
         run.phase is RunPhase.RUNNING and run.options.on_failure is FailurePolicy.COMPENSATE
     )
-    counted = step.phase is Phase.DONE and fact.attempt == step.attempt
+    counted = step.phase in (Phase.DONE, Phase.AMENDING) and fact.attempt == step.attempt
     made = 1 <= fact.attempt <= step.attempt
     if compensation is None or not undoes or counted or not made:
         return False

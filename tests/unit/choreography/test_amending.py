@@ -76,6 +76,13 @@ def test_an_amendment_counts_once_however_often_it_is_told():
     assert sorted(story.run.steps) == ["boss", "other", "report", "w1", "w2"]
 
 
+def test_a_result_that_is_repeated_while_its_amendment_is_looked_at_is_not_undone():
+    saga = Saga("boss")
+    result = did("boss").model_copy(update={"amendment": Amendment(add=[step("w")])})
+    saga.tell(result, result)
+    assert saga.undos() == []
+
+
 def test_a_run_does_not_end_while_its_last_step_wants_more():
     story = Story("boss")
     story.tell(asked(add=[step("w", "boss")]))
