@@ -72,6 +72,44 @@ def test_a_file_elsewhere_can_import_its_neighbours(folder):
     assert names("far/away/chosen.py:agent") == ["fish"]
 
 
+PROJECT = """
+    [project]
+    name = "animals"
+    [project.entry-points."starlings.agents"]
+    birds = "animals_project:birds"
+    fish = "animals_project:fish [sea]"
+"""
+
+
+@pytest.mark.parametrize("source", ["animals_project.py", "src/animals_project/__init__.py"])
+@pytest.mark.parametrize(
+    ("spec", "found"),
+    [("zoo", ["birds", "fish"]), ("./zoo:birds", ["birds"]), ("zoo:fish", ["fish"])],
+)
+def test_a_folder_stands_for_the_agents_that_its_project_offers(folder, source, spec, found):
+    write(folder, "zoo/pyproject.toml", PROJECT)
+    write(folder, f"zoo/{source}", TWO)
+    assert names(spec) == found
+
+
+@pytest.mark.parametrize(
+    ("project", "spec", "words"),
+    [
+        ("[project]", "zoo", "pyproject.toml offers no agent"),
+        ("[project", "zoo", "pyproject.toml cannot be read"),
+        ("project = 5", "zoo", "pyproject.toml cannot be read"),
+        (PROJECT, "zoo:cow", "offers no agent 'cow'; its pyproject.toml names: birds (animals_pr"),
+        (PROJECT, "zoo", "there is no module 'animals_project'"),
+        (PROJECT.replace("animals_project", "json"), "zoo", "the module 'json' that was imported"),
+    ],
+)
+def test_what_a_folder_cannot_offer_is_explained(folder, project, spec, words):
+    write(folder, "zoo/pyproject.toml", project)
+    with pytest.raises(ConfigError) as caught:
+        load_agents(spec)
+    assert words in str(caught.value)
+
+
 def test_the_built_in_agents_are_found_by_their_entry_points():
     assert [agent.name for agent in builtin_agents()] == [
         "code",

@@ -7,26 +7,30 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from starlings.messages import ConfigError
+from starlings.messages.base import AGENT_PATTERN
 
 from .agent import Agent
+from .installed import GROUP, offered_agents
+from .projects import project_entries, source_folders
 
-GROUP = "starlings.agents"
 _HOW = 'name it like "package.module:agent", "package.module" or "folder/file.py:agent"'
+_NAME = re.compile(AGENT_PATTERN[1:-1])
 
 
 def load_agents(spec: str) -> list[Agent]:
-    """Load agents from `module:name`, `module`, `path/file.py:name` or `path/file.py`.
+    """Load agents from `module:name`, `module`, `path/file.py:name`, `path/file.py`, or a folder.
 
     Without a name, all agents that the module holds. The name may stand for an agent or for a list
-    of agents. Modules are looked for in the working directory too.
+    of agents. Modules are looked for in the working directory too. A folder stands for the agents
+    that its `pyproject.toml` offers, and the name of an agent alone for an installed one.
 
     Raises:
         ConfigError: saying what cannot be found or imported.
@@ -36,6 +40,10 @@ def load_agents(spec: str) -> list[Agent]:
         where, name = spec.strip(), ""
     if not where or (separator and not name and spec.strip().endswith(":")):
         raise _error(f"{spec!r} names no agent; {_HOW}")
+    if not name and _NAME.fullmatch(where) and (offers := offered_agents(where)):
+        return [offers[0].load()]
+    if (entries := project_entries(Path(where))) is not None:
+        return _of_project(Path(where), entries, name)
     module = _module_of_file(Path(where)) if where.endswith(".py") else _module(where)
     agents = _named(module, name, spec) if name else _all_in(module)
     if not agents:
@@ -50,21 +58,30 @@ def builtin_agents() -> list[Agent]:
     Raises:
         ConfigError: one of them cannot be loaded.
     """
-    found = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
-    agents = [_from_entry_point(entry) for entry in found]
+    agents = [offer.load() for offer in offered_agents()]
     _check(agents, f"entry points {GROUP!r}")
     return agents
 
 
-def _from_entry_point(entry: EntryPoint) -> Agent:
-    what = f"the entry point {entry.name!r} ({entry.value})"
-    try:
-        agent = entry.load()
-    except Exception as error:
-        raise _error(f"{what} cannot be loaded: {_said(error)}; reinstall its package") from error
-    if not isinstance(agent, Agent):
-        raise _error(f"{what} is a {type(agent).__name__}, and has to be an Agent")
-    return agent
+def _of_project(folder: Path, entries: dict[str, tuple[str, str]], name: str) -> list[Agent]:
+    chosen = {key: value for key, value in entries.items() if name in ("", key, value[1])}
+    if not chosen:
+        there = ", ".join(f"{key} ({':'.join(value)})" for key, value in entries.items())
+        raise _error(f"{folder} offers no agent {name!r}; its pyproject.toml names: {there}")
+    for source in reversed(source_folders(folder)):
+        _look_in(source)
+    agents = []
+    for where, variable in chosen.values():
+        module = _module(where)
+        file = getattr(module, "__file__", None) or "built in"
+        if not Path(file).is_relative_to(folder.resolve()):
+            raise _error(
+                f"{folder}: the module {where!r} that was imported is another one ({file}); "
+                "give it a name that no other module has"
+            )
+        agents += _named(module, variable, f"{where}:{variable}") if variable else _all_in(module)
+    _check(agents, str(folder))
+    return agents
 
 
 def _module(name: str) -> ModuleType:

@@ -33,6 +33,8 @@ from .own_claims import LEASE_S, ClaimSettings
 from .pace import Pace
 from .runtime import AgentRuntime
 
+NAMED = 3  # agents of a process that its log lines and clients are named after, at most
+
 
 class AgentSettings(ServiceSettings):
     """What can be set beside the settings that every service has."""
@@ -75,7 +77,8 @@ class _Given(TypedDict):
 
 def run_agents(agents: Sequence[Agent], settings: type[AgentSettings] = AgentSettings) -> int:
     """Run agents in this process until it is told to stop; give the exit code."""
-    name = "agent-" + "-".join(agent.name for agent in agents)
+    names = [agent.name for agent in agents]
+    name = "agent-" + "-".join(names) if len(names) <= NAMED else f"agents-{len(names)}"
 
     async def main(ctx: ServiceContext[AgentSettings]) -> None:
         await serve(ctx, agents, name=name)

@@ -23,8 +23,8 @@ from .printing import say
 from .story import tell
 from .system import (
     ResolvedBroker,
-    builtin_programs,
     model_description,
+    programs,
     resolve_broker,
     whole_system,
 )
@@ -33,6 +33,7 @@ REQUEST = (
     "Calculate 10 times 5 and count words in 'Hello World', "
     "then multiply the word count by the calculation result"
 )
+AGENTS = ("math", "string", "weather")  # what the offline rules know, each in its own process
 RESULT_WITHIN_S = 120.0
 INTERRUPTED = 130
 
@@ -60,7 +61,7 @@ async def demo(console: Console, request: str = REQUEST) -> int:
 
 
 async def _with_services(console: Console, broker: ResolvedBroker, request: str) -> int:
-    agents = builtin_programs()
+    agents = programs(AGENTS)
     began = time.monotonic()
     try:
         with Logs(default_data_folder().parent / "logs") as logs:

@@ -11,16 +11,23 @@ import asyncio
 import signal
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
+from starlings.agents.installed import offered_agents
+from starlings.agents.projects import PROJECT_FILE
+from starlings.messages import ConfigError
+
 from .supervise import ProcessFailed, Supervisor
 from .system import (
+    USUAL,
     AgentProgram,
+    LeftOut,
     ResolvedBroker,
-    builtin_programs,
+    installed_programs,
     model_description,
     programs,
     resolve_broker,
@@ -47,34 +54,62 @@ class Lines:
         self._console.print(head + Text.from_ansi(line), soft_wrap=True)
 
 
-async def dev(console: Console, specs: Sequence[str], *, builtin: bool, reload: bool) -> int:
-    """Run the system until Ctrl-C; return the exit code."""
+@dataclass(frozen=True)
+class Cast:
+    """Which agents `dev` runs."""
+
+    programs: Sequence[AgentProgram]
+    reloaded: Sequence[AgentProgram] = ()
+    left_out: Sequence[LeftOut] = ()
+
+
+def cast(
+    specs: Sequence[str], *, builtin: bool, everything: bool = False, reload: bool = True
+) -> Cast:
+    """Choose the agents: those that were named, and installed ones beside them.
+
+    One that was named is run instead of an installed one of its name. `everything`: all that is
+    installed, else only what needs no setting.
+
+    Raises:
+        ConfigError: a named agent cannot be loaded, or two have the same name.
+    """
     own = programs(specs)
-    names = {program.agent.name for program in own}
-    agents = [p for p in builtin_programs() if p.agent.name not in names] if builtin else []
+    names = [program.agent.name for program in own]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"two agents are named {twice[0]!r}: rename one, or name it once")
+    usual = USUAL if builtin else ()
+    found, left_out = installed_programs(None if everything else usual)
+    others = [program for program in found if program.agent.name not in names]
+    return Cast(
+        programs=[*others, *own],
+        reloaded=own if reload else [],
+        left_out=[each for each in left_out if each.name not in names],
+    )
+
+
+async def dev(console: Console, agents: Cast) -> int:
+    """Run the system until Ctrl-C; return the exit code."""
     broker = await asyncio.to_thread(resolve_broker, progress=lambda text: _say(console, text))
     try:
-        return await _run(console, [*agents, *own], own if reload else [], broker)
+        return await _run(console, agents, broker)
     finally:
         await asyncio.to_thread(broker.close)
         _say(console, "stopped all that was started here")
 
 
-async def _run(
-    console: Console,
-    agents: Sequence[AgentProgram],
-    reloaded: Sequence[AgentProgram],
-    broker: ResolvedBroker,
-) -> int:
+async def _run(console: Console, agents: Cast, broker: ResolvedBroker) -> int:
     _say(console, f"broker: {broker.description}")
     _say(console, f"model: {model_description()}")
+    for each in agents.left_out:
+        _say(console, f"left out: {each.name} ({each.why})")
     async with stop_signals() as stop:
         try:
-            async with whole_system(agents, broker, Lines(console)) as supervisor:
-                _say(console, f"agents: {', '.join(p.agent.name for p in agents)}")
+            async with whole_system(agents.programs, broker, Lines(console)) as supervisor:
+                _say(console, f"agents: {', '.join(p.agent.name for p in agents.programs)}")
                 _say(console, 'ready; in another terminal: starlings run "Calculate 5 factorial"')
                 _say(console, "Ctrl-C stops everything")
-                return await _watch(console, supervisor, reloaded, stop)
+                return await _watch(console, supervisor, agents.reloaded, stop)
         except ProcessFailed as error:
             if stop.is_set():
                 return 0
@@ -137,11 +172,16 @@ async def _reload(
 def folder_of(spec: str) -> Path:
     """Tell which folder an agent's code lies in."""
     where = spec.split(":", maxsplit=1)[0] if not spec.endswith(".py") else spec
+    path = Path(where).resolve()
     if where.endswith(".py"):
-        return Path(where).resolve().parent
+        return path.parent
+    if (path / PROJECT_FILE).is_file():
+        return path
     import importlib.util  # noqa: PLC0415 - as above
 
-    found = importlib.util.find_spec(where.split(".")[0])
+    offers = offered_agents(where) if where == spec else []
+    module = offers[0].entry.module if offers else where
+    found = importlib.util.find_spec(module.split(".")[0])
     origin = found.origin if found else None
     return Path(origin).resolve().parent if origin else Path.cwd()
 

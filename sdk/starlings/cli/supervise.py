@@ -50,10 +50,13 @@ class Service:
         return cls(name, [sys.executable, "-m", module], env)
 
     @classmethod
-    def agent(cls, spec: str, name: str | None = None, **env: str) -> Service:
-        """Name an agent by its `module:agent`."""
-        argv = [sys.executable, "-m", "starlings.agents", spec]
-        return cls(name or spec, argv, env)
+    def agents(cls, name: str, specs: Sequence[str]) -> Service:
+        """Name a program that runs agents, by their `module:agent`.
+
+        What they keep on topics of their own (the knowledge base) they may create there.
+        """
+        argv = [sys.executable, "-m", "starlings.agents", *specs]
+        return cls(name, argv, {"STARLINGS_ENSURE_TOPICS": "true"})
 
 
 @dataclass

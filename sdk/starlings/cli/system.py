@@ -6,50 +6,73 @@ import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 
 from starlings.agents import Agent
-from starlings.agents.loading import GROUP, load_agents
+from starlings.agents.installed import offered_agents
+from starlings.agents.loading import load_agents
 from starlings.broker import ResolvedBroker, resolve_broker
 from starlings.kafka.admin import ensure_topics
 from starlings.kafka.connection import Connection, KafkaSettings
 from starlings.llm.endpoint import configured_endpoint
 from starlings.llm.settings import LlmSettings
+from starlings.messages import ConfigError
 from starlings.service import ServiceSettings, load_settings
 
 from .supervise import Service, Sink, Supervisor, supervising
 
 PLANNER, COORDINATOR = "planner", "coordinator"
+USUAL = ("math", "sensor", "string", "weather")  # need no setting, and no library of their own
+TOGETHER = "agents"
 
 
 @dataclass(frozen=True)
 class AgentProgram:
-    """An agent and the name by which a process of its own loads it."""
+    """An agent, the name by which a process loads it, and that process's name."""
 
     spec: str
     agent: Agent
-
-    @property
-    def service(self) -> Service:
-        """The process that runs it."""
-        return Service.agent(self.spec, f"agent {self.agent.name}")
+    process: str
 
 
-def builtin_programs(names: Sequence[str] | None = None) -> list[AgentProgram]:
-    """List the built-in agents, or those of the given names."""
-    found = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
-    chosen = [entry for entry in found if names is None or entry.name in names]
-    return [AgentProgram(entry.value, entry.load()) for entry in chosen]
+@dataclass(frozen=True)
+class LeftOut:
+    """An agent that is installed, but cannot be run, and why."""
+
+    name: str
+    why: str
 
 
 def programs(specs: Sequence[str]) -> list[AgentProgram]:
-    """List the agents that `module:agent` names stand for."""
+    """List the agents that `module:agent` names stand for, each name a process of its own."""
     listed = []
     for spec in specs:
         agents = load_agents(spec)
-        where = spec if len(agents) == 1 else spec.split(":")[0]
-        listed += [AgentProgram(where, agent) for agent in agents]
+        process = f"agent {agents[0].name}"
+        listed += [AgentProgram(spec, agent, process) for agent in agents]
     return listed
+
+
+def installed_programs(names: Sequence[str] | None) -> tuple[list[AgentProgram], list[LeftOut]]:
+    """List installed agents of the given names, or all: in one process, and what is left out.
+
+    Most of them wait most of the time, and an interpreter for each would fill a laptop.
+    """
+    found: dict[str, AgentProgram] = {}
+    left_out = []
+    for offer in offered_agents():
+        if names is not None and offer.name not in names:
+            continue
+        try:
+            why = offer.missing
+            if offer.name in found:
+                why = f"{offer.package} offers an agent of a name that is taken: uninstall one"
+            if why is None:
+                found[offer.name] = AgentProgram(offer.spec, offer.load(), TOGETHER)
+        except ConfigError as error:
+            why = str(error)
+        if why is not None:
+            left_out.append(LeftOut(offer.name, why))
+    return list(found.values()), left_out
 
 
 def model_description() -> str:
@@ -90,17 +113,20 @@ async def whole_system(
 
 
 def unique_services(agents: Sequence[AgentProgram]) -> list[Service]:
-    """One process per name: a module with several agents runs them together."""
-    by_spec: dict[str, Service] = {}
+    """List the processes that run agents."""
+    specs: dict[str, list[str]] = {}
     for program in agents:
-        by_spec.setdefault(program.spec, program.service)
-    return list(by_spec.values())
+        known = specs.setdefault(program.process, [])
+        if program.spec not in known:
+            known.append(program.spec)
+    return [Service.agents(name, each) for name, each in specs.items()]
 
 
 __all__ = [
     "AgentProgram",
+    "LeftOut",
     "ResolvedBroker",
-    "builtin_programs",
+    "installed_programs",
     "model_description",
     "programs",
     "resolve_broker",

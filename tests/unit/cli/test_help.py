@@ -66,6 +66,7 @@ def test_the_page_about_the_command_line_names_every_command_and_exit_code():
 @pytest.mark.parametrize(
     "argv",
     [
+        ["dev", "--all", "--no-builtin"],
         ["run"],
         ["run", "x", "--timeout", "soon"],
         ["run", "x", "--timeout", "0"],

@@ -71,11 +71,9 @@ def try_agent(
 
 def _load(spec: str) -> Agent:
     from starlings.agents.loading import load_agents  # noqa: PLC0415 - `--help` stays fast
-    from starlings.cli.system import builtin_programs  # noqa: PLC0415
     from starlings.messages import ConfigError  # noqa: PLC0415
 
-    builtin = builtin_programs([spec])
-    agents = [builtin[0].agent] if builtin else load_agents(spec)
+    agents = load_agents(spec)
     if len(agents) > 1:
         names = ", ".join(agent.name for agent in agents)
         raise ConfigError(f"{spec} holds several agents ({names}); name one: {spec}:<variable>")

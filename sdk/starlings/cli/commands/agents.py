@@ -182,12 +182,8 @@ def run(
     from starlings.agents.loading import load_agents  # noqa: PLC0415 - `--help` stays fast
     from starlings.agents.service import run_agents  # noqa: PLC0415
     from starlings.cli.reach import use_local_broker  # noqa: PLC0415
-    from starlings.cli.system import builtin_programs  # noqa: PLC0415
 
-    builtin = {program.agent.name: program.agent for program in builtin_programs(agent)}
-    loaded = [
-        a for spec in agent for a in ([builtin[spec]] if spec in builtin else load_agents(spec))
-    ]
+    loaded = [each for spec in agent for each in load_agents(spec)]
     use_local_broker()
     if concurrency is not None:
         os.environ["STARLINGS_CONCURRENCY"] = str(concurrency)

@@ -26,18 +26,29 @@ async def demo() -> int:
 async def dev(
     agents: Annotated[
         list[str] | None,
-        typer.Argument(help="Agents of your own: module:agent or folder/file.py:agent."),
+        typer.Argument(
+            help="Agents beside these: module:agent, folder/file.py:agent, a folder that "
+            "`starlings new agent` wrote, or the name of an installed one."
+        ),
     ] = None,
     *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Run all installed agents, not only the usual four.")
+    ] = False,
     builtin: Annotated[
-        bool, typer.Option("--builtin/--no-builtin", help="Run the built-in agents too.")
+        bool,
+        typer.Option("--builtin/--no-builtin", help="Run math, sensor, string and weather too."),
     ] = True,
     reload: Annotated[
         bool, typer.Option("--reload/--no-reload", help="Start an agent again when it changes.")
     ] = True,
 ) -> int:
     """Run the whole system in this terminal until Ctrl-C."""
-    from starlings.cli.dev import dev as run_dev  # noqa: PLC0415 - `--help` stays fast
+    from starlings.cli.dev import cast  # noqa: PLC0415 - `--help` stays fast
+    from starlings.cli.dev import dev as run_dev  # noqa: PLC0415
     from starlings.cli.printing import console  # noqa: PLC0415
 
-    return await run_dev(console(), agents or [], builtin=builtin, reload=reload)
+    if everything and not builtin:
+        raise typer.BadParameter("--all and --no-builtin contradict each other: give one of them")
+    chosen = cast(agents or [], builtin=builtin, everything=everything, reload=reload)
+    return await run_dev(console(), chosen)

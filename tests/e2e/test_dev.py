@@ -1,0 +1,101 @@
+"""`starlings dev` as it is typed: the whole system, with all that is installed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+
+import pytest
+from support.services import Services
+
+from starlings.agents.installed import offered_agents
+from starlings.messages import RunOutcome
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+READY_WITHIN_S = 110.0
+UNSET = {
+    "sql": ({"input": {"connection": "shop", "sql": "select 1"}}, "STARLINGS_SQL_SHOP_URL"),
+    "container": ({"input": {"image": "busybox"}}, "STARLINGS_CONTAINER_IMAGES"),
+    "notify": (
+        {"tool": "slack", "args": {"channel": "ops", "text": "hello"}},
+        "STARLINGS_NOTIFY_SLACK",
+    ),
+}
+
+
+@contextlib.asynccontextmanager
+async def dev(services: Services, *argv: str) -> AsyncGenerator[list[str]]:
+    """Run `starlings dev` until it is ready; Ctrl-C ends it, and it ends well."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "starlings.cli", "dev", *argv),
+        env={**services.env, "PYTHONUNBUFFERED": "1"},
+        cwd=services.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    said: list[str] = []
+    try:
+        await _ready(process, said)
+        rest = asyncio.create_task(_read(process, said))
+        yield said
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(60):
+            await rest
+            assert await process.wait() == 0, "\n".join(said[-40:])
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+
+
+async def _ready(process: asyncio.subprocess.Process, said: list[str]) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(READY_WITHIN_S):
+            while line := await process.stdout.readline():
+                said.append(line.decode().rstrip())
+                if "Ctrl-C stops everything" in said[-1]:
+                    return
+    pytest.fail("`starlings dev` is not ready:\n" + "\n".join(said[-40:]))
+
+
+async def _read(process: asyncio.subprocess.Process, said: list[str]) -> None:
+    while line := await process.stdout.readline():
+        said.append(line.decode().rstrip())
+
+
+async def agents(services: Services) -> dict[str, bool]:
+    """Ask `starlings agents` who is alive."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "starlings.cli", "agents", "--json"),
+        env=services.env,
+        stdout=subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        listed, _ = await process.communicate()
+    return {each["agent"]: each["alive"] for each in json.loads(listed)}
+
+
+@pytest.mark.timeout(240)
+async def test_all_installed_agents_are_alive_and_say_what_they_need(services):
+    async with dev(services, "--all"):
+        assert await agents(services) == {offer.name: True for offer in offered_agents()}
+        async with services.client() as client:
+            asked = await client.submit("Calculate 5 factorial")
+            result = await asked.result(timeout_s=60)
+            assert (result.outcome, result.output) == (RunOutcome.COMPLETED, 120)
+
+            steps = [
+                {"id": name, "agent": name, "retry": {"attempts": 1}, **given}
+                for name, (given, _) in UNSET.items()
+            ]
+            run = await client.submit(plan=steps, on_failure="continue")
+            failed = await run.result(timeout_s=60)
+    errors = {step.step_id: step.error.message for step in failed.steps}
+    for name, (_, setting) in UNSET.items():
+        assert setting in errors[name]
