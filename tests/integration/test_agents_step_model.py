@@ -9,14 +9,30 @@ import pytest
 from pydantic import BaseModel
 from support.model_server import Reply, model_server, refusal
 
-from starlings import Agent, StepContext
+from starlings import (
+    Agent,
+    Event,
+    EventContext,
+    LocalChoreography,
+    LocalRun,
+    StepContext,
+    StepFailed,
+)
+from starlings.agents.compensate import execute_compensation
 from starlings.agents.execute import execute
 from starlings.agents.models import AgentModels
 from starlings.agents.once import CallsInMemory, remembering
 from starlings.agents.streamed_text import StreamedText
 from starlings.llm import LlmSettings, ModelClient
 from starlings.llm.chat import tool_result, user
-from starlings.messages import StepReady, Timeouts, ToolDefinition
+from starlings.messages import (
+    CompensationReady,
+    RetryPolicy,
+    StepReady,
+    Timeouts,
+    ToolDefinition,
+    TransientError,
+)
 
 READY = StepReady(run_id="r", step_id="s", attempt=1, agent="writer", task="Write about birds")
 
@@ -144,6 +160,83 @@ async def test_without_a_model_the_step_says_what_to_set():
     done = await execute(writer(write), READY)
     assert done.error.code == "no_model"
     assert "OPENAI_API_KEY" in done.error.message
+
+
+async def test_a_compensation_asks_the_model_of_its_agent_and_what_it_cost_counts(server):
+    agent = writer(lambda: "sent")
+
+    @agent.compensate
+    async def apologise(sent: str, ctx: StepContext) -> str:
+        return await ctx.model.text(f"Apologise for: {sent}")
+
+    server.replies("Sorry.")
+    undo = CompensationReady(
+        run_id="r", step_id="s", attempt=1, number=1, agent="writer", input="sent"
+    )
+    async with client(server) as model:
+        done = await execute_compensation(agent, undo, model=model)
+    assert (done.output, done.usage.calls) == ("Sorry.", 1)
+    assert server.requests[0]["messages"][-1]["content"] == "Apologise for: sent"
+
+
+async def test_a_compensation_in_a_local_run_has_its_model_too(server):
+    agent, broken = writer(lambda: "sent"), Agent("broken", description="Fails")
+    undone = []
+
+    @broken.step
+    def fail() -> None:
+        raise StepFailed("no")
+
+    @agent.compensate
+    async def apologise(ctx: StepContext) -> None:
+        undone.append(await ctx.model.text("Apologise"))
+
+    server.replies("Sorry.")
+    steps = [
+        {"id": "a", "agent": "writer", "task": "x"},
+        {"id": "b", "agent": "broken", "task": "x", "depends_on": ["a"]},
+    ]
+    async with client(server) as model:
+        done = await LocalRun(steps, agents=[agent, broken], model=model)
+    assert (done.outcome, done.usage.calls, undone) == ("compensated", 1, ["Sorry."])
+
+
+class Asked(Event):
+    text: str
+
+
+class Told(Event):
+    text: str
+
+
+def listener(name: str = "writer") -> Agent:
+    agent = Agent(name, description="Answers")
+
+    @agent.on(Asked, retry=RetryPolicy(attempts=2))
+    async def answer(event: Asked, ctx: EventContext) -> Told:
+        first = await ctx.model.text(event.text, instructions="You answer.")
+        if ctx.attempt == 1:
+            raise TransientError("not well enough")
+        return Told(text=first)
+
+    return agent
+
+
+async def test_a_reaction_asks_the_model_of_its_agent_and_all_its_tries_count(server):
+    server.replies("one", "two")
+    async with client(server) as model:
+        local = LocalChoreography([listener()], model=model, skip_waits=True)
+        chain = await local.emit(Asked(text="Well?"))
+    assert chain.of(Told) == [Told(text="two")]
+    handled = chain.handled[0]
+    assert (handled.usage.calls, handled.attempts) == (2, 2)
+    assert [prompt.partition(":")[0] for prompt in handled.prompts] == ["own"]
+
+
+async def test_without_a_model_a_reaction_says_what_to_set():
+    chain = await LocalChoreography([listener()]).emit(Asked(text="Well?"))
+    assert chain.failed[0].error.code == "no_model"
+    assert chain.failed[0].usage is None
 
 
 async def test_what_a_model_writes_is_told_while_it_writes_where_that_is_wanted():

@@ -27,7 +27,7 @@ from starlings.messages import (
 from .agent import Agent
 from .attempt import attempted, deadline_of, limit_of, now_utc, summary_of
 from .context import StepContext, compensation_context
-from .model_port import Spent
+from .model_port import ModelPort, Spent
 from .toolplan import run_named_tool
 from .values import Result
 
@@ -38,6 +38,7 @@ async def execute_compensation(
     agent: Agent,
     ready: CompensationReady,
     *,
+    model: ModelPort | None = None,
     instance: str = "",
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], datetime] = now_utc,
@@ -47,6 +48,7 @@ async def execute_compensation(
     Args:
         agent: the agent that does it.
         ready: the work.
+        model: asked as `ctx.model`.
         instance: which instance of the agent this is.
         clock: monotonic seconds, for the duration.
         now: wall clock, for the deadline that the compensation is told.
@@ -55,8 +57,9 @@ async def execute_compensation(
         asyncio.CancelledError: the task was cancelled from outside.
     """
     began = clock()
-    ctx = compensation_context(ready, deadline=deadline_of(ready.timeouts, now()))
     spent = Spent()
+    deadline = deadline_of(ready.timeouts, now())
+    ctx = compensation_context(ready, deadline=deadline, model=model, spent=spent)
     work = _undo(agent, ready, ctx, spent)
     limit_s = limit_of(ready.timeouts)
     result, error = await attempted(work, ctx, limit_s=limit_s, what="compensation")

@@ -11,11 +11,11 @@ from typing import Any
 import structlog
 from pydantic import JsonValue
 
-from starlings.messages import CompensationReady, ErrorInfo, StepFailed, StepReady
+from starlings.messages import CompensationReady, ErrorInfo, StepReady
 
 from .model_port import ModelPort, Spent
 from .once import Call, Once, current_once
-from .step_model import StepModel
+from .step_model import StepModel, no_model
 from .values import json_value
 
 Heartbeat = Callable[[JsonValue], Awaitable[None]]
@@ -89,11 +89,7 @@ class StepContext:
             StepFailed: `no_model`.
         """
         if self.model_port is None:
-            raise StepFailed(
-                f"agent {self.agent!r} asks a model, and has none; set OPENAI_API_KEY or "
-                "OPENAI_BASE_URL, give LocalRun a `model`, or name `tool` and `args` in the step",
-                code="no_model",
-            )
+            raise no_model(self.agent)
         return StepModel(self.model_port, self.memory, self.spent or Spent(), tell=self.heartbeat)
 
     async def heartbeat(self, progress: Any = None) -> None:
@@ -139,7 +135,13 @@ def step_context(
     )
 
 
-def compensation_context(ready: CompensationReady, *, deadline: datetime | None) -> StepContext:
+def compensation_context(
+    ready: CompensationReady,
+    *,
+    deadline: datetime | None,
+    model: ModelPort | None = None,
+    spent: Spent | None = None,
+) -> StepContext:
     """Build the context of a try to undo an attempt."""
     return StepContext(
         run_id=ready.run_id,
@@ -151,4 +153,6 @@ def compensation_context(ready: CompensationReady, *, deadline: datetime | None)
         deadline=deadline,
         undoes=True,
         reason=ready.reason,
+        model_port=model,
+        spent=spent,
     )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+
+from .model_port import ModelPort, Spent
+from .once import Once, current_once
+from .step_model import StepModel, no_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,9 @@ class EventContext:
     attempt: int = 1
     causation_id: str | None = None
     hops: int = 0
+    memory: Once = field(default_factory=current_once, repr=False, compare=False)
+    model_port: ModelPort | None = field(default=None, repr=False, compare=False)
+    spent: Spent | None = field(default=None, repr=False, compare=False)
 
     @property
     def log(self) -> Any:
@@ -41,3 +48,16 @@ class EventContext:
     def idempotency_key(self) -> str:
         """Name this reaction for the systems that it acts on: a repeat has the same key."""
         return f"{self.event_id}/{self.agent}"
+
+    @property
+    def model(self) -> StepModel:
+        """The language model of this agent; what it costs is told in the record of the reaction.
+
+        Answers are kept for this try only: one that is made again asks again.
+
+        Raises:
+            StepFailed: `no_model`.
+        """
+        if self.model_port is None:
+            raise no_model(self.agent)
+        return StepModel(self.model_port, self.memory, self.spent or Spent())

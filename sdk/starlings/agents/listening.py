@@ -38,6 +38,7 @@ from starlings.messages import (
 from starlings.service import KafkaPorts, child_traceparent, log_context
 
 from .agent import Agent
+from .model_port import ModelPort
 from .pace import Pace
 from .presence import BEAT_EVERY_S, registered
 from .react import react, summary_of
@@ -67,6 +68,7 @@ class EventRuntime:
         ports: KafkaPorts,
         *,
         instance: str,
+        model: ModelPort | None = None,
         concurrency: int | None = None,
         hop_limit: int = HOP_LIMIT,
         registers: bool = True,
@@ -75,6 +77,7 @@ class EventRuntime:
         self._ports = ports
         self._codec = DomainEventCodec(ports.codec, ports.topics)
         self._instance = instance
+        self._model = model
         self._hop_limit = hop_limit
         self._registers = registers
         self._started_at = datetime.now(UTC)
@@ -142,6 +145,7 @@ class EventRuntime:
             reaction = await react(
                 self.agent,
                 event,
+                model=self._model,
                 hop_limit=self._hop_limit,
                 instance=self._instance,
                 hands_back=True,

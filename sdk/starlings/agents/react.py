@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from pydantic_core import from_json
 
@@ -29,7 +30,7 @@ from starlings.messages import (
 from .agent import Agent
 from .attempt import attempted
 from .event_context import EventContext
-from .reaction_function import ReactionFunction
+from .model_port import ModelPort, Spent
 from .values import clean_text, summarise
 
 LONGEST_PAUSE_S = 600.0  # whatever a provider asks for
@@ -51,6 +52,7 @@ async def react(
     agent: Agent,
     event: DomainEvent,
     *,
+    model: ModelPort | None = None,
     hop_limit: int = HOP_LIMIT,
     instance: str = "",
     hands_back: bool = False,
@@ -59,15 +61,22 @@ async def react(
 ) -> Reaction:
     """Let an agent react to an event of a type that it listens to.
 
-    With `hands_back`, a provider's limit ends it at once: the caller waits with all instances.
+    `model` is asked as `ctx.model`; what all tries cost stands in the record. With `hands_back`, a
+    provider's limit ends it at once: the caller waits with all instances.
 
     Raises:
         asyncio.CancelledError: the task was cancelled from outside.
     """
-    began = clock()
+    began, spent = clock(), Spent()
     emitted, error, attempts = _NOTHING, _too_far(event, hop_limit), 0
     if error is None:
-        emitted, error, attempts = await _tried(agent, event, sleep, hands_back=hands_back)
+        emitted, error, attempts = await _tried(
+            partial(_once, agent, event, model, spent),
+            event,
+            agent.reactions[event.type].retry,
+            sleep,
+            hands_back=hands_back,
+        )
     handled = EventHandled(
         run_id=event.correlation_id,
         agent=agent.name,
@@ -79,6 +88,8 @@ async def react(
         outcome=EventOutcome.OK if error is None else EventOutcome.ERROR,
         emitted=[EventRef(id=e.id, type=e.type, summary=summary_of(e)) for e in emitted],
         error=error,
+        usage=spent.usage,
+        prompts=spent.prompts or None,
         attempts=attempts,
         instance=instance,
         duration_s=max(clock() - began, 0.0),
@@ -95,22 +106,27 @@ def summary_of(event: DomainEvent) -> str:
 
 
 async def _tried(
-    agent: Agent, event: DomainEvent, sleep: Sleep, *, hands_back: bool
+    once: Callable[[int], Awaitable[tuple[_Events, ErrorInfo | None]]],
+    event: DomainEvent,
+    retry: RetryPolicy,
+    sleep: Sleep,
+    *,
+    hands_back: bool,
 ) -> tuple[_Events, ErrorInfo | None, int]:
-    reaction = agent.reactions[event.type]
     attempt = 1
     while True:
-        emitted, error = await _once(agent, reaction, event, attempt)
-        tries = 1 if hands_back and error and error.cooldown else reaction.retry.attempts
+        emitted, error = await once(attempt)
+        tries = 1 if hands_back and error and error.cooldown else retry.attempts
         if error is None or not error.retryable or attempt >= tries:
             return emitted, error, attempt
-        await sleep(_pause_s(reaction.retry, attempt, event, error))
+        await sleep(_pause_s(retry, attempt, event, error))
         attempt += 1
 
 
 async def _once(
-    agent: Agent, reaction: ReactionFunction, event: DomainEvent, attempt: int
+    agent: Agent, event: DomainEvent, model: ModelPort | None, spent: Spent, attempt: int
 ) -> tuple[_Events, ErrorInfo | None]:
+    reaction = agent.reactions[event.type]
     ctx = EventContext(
         run_id=event.correlation_id,
         event_id=event.id,
@@ -119,6 +135,8 @@ async def _once(
         attempt=attempt,
         causation_id=event.causation_id,
         hops=event.hops,
+        model_port=model,
+        spent=spent,
     )
     returned, error = await attempted(
         reaction.run(event, ctx),

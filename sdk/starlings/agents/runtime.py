@@ -121,6 +121,7 @@ class AgentRuntime:
             agent,
             self.consumer,
             instance=instance,
+            model=model,
             end_waiting=self._waiting.end_before_undoing if self._waiting else None,
         )
         self._settled = Settled(ports.connection, ports.topics.events, self.consumer.inheritance)

@@ -163,7 +163,9 @@ def _runtimes(
         )
     if agent.reactions and variant is None:
         hops, alone = ctx.settings.event_hop_limit, not agent.takes_steps
-        runtimes.append(EventRuntime(agent, ports, hop_limit=hops, registers=alone, **given))
+        runtimes.append(
+            EventRuntime(agent, ports, model=model, hop_limit=hops, registers=alone, **given)
+        )
     return runtimes
 
 

@@ -18,7 +18,7 @@ from pydantic_core import to_json
 
 from starlings.llm.chat import CheckCall, Turn, system, user
 from starlings.llm.prompt_file import OWN, Prompt
-from starlings.messages import ToolDefinition, Usage
+from starlings.messages import StepFailed, ToolDefinition, Usage
 
 from .model_port import ModelPort, Spent
 from .once import OWN_PREFIX, Once
@@ -29,6 +29,15 @@ T = TypeVar("T")
 Messages = Sequence[Mapping[str, Any]]
 Tell = Callable[[Any], Awaitable[None]]
 _SHOWN_ERRORS = 20
+
+
+def no_model(agent: str) -> StepFailed:
+    """Say that an agent has no model to ask, and what gives it one."""
+    return StepFailed(
+        f"agent {agent!r} asks a model, and has none; set OPENAI_API_KEY or OPENAI_BASE_URL, give "
+        "LocalRun or LocalChoreography a `model`, or name `tool` and `args` in the step",
+        code="no_model",
+    )
 
 
 class StepModel:

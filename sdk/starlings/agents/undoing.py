@@ -32,6 +32,7 @@ from starlings.messages import (
 
 from .agent import Agent
 from .compensate import execute_compensation, patience_s, still_running, stopped
+from .model_port import ModelPort
 
 REMEMBERED = 100_000
 
@@ -48,12 +49,14 @@ class Undoing:
         consumer: ParallelConsumer,
         *,
         instance: str,
+        model: ModelPort | None = None,
         end_waiting: EndWaiting | None = None,
     ) -> None:
         self._agent = agent
         self._end_waiting = end_waiting
         self._consumer = consumer
         self._instance = instance
+        self._model = model
         self._at_work: dict[Attempt, tuple[Origin, asyncio.Event]] = {}
         self._seen: OrderedDict[Attempt, None] = OrderedDict()
 
@@ -84,7 +87,9 @@ class Undoing:
         try:
             if not await self._forward_has_ended(ready):
                 return still_running(ready, instance=self._instance)
-            return await execute_compensation(self._agent, ready, instance=self._instance)
+            return await execute_compensation(
+                self._agent, ready, model=self._model, instance=self._instance
+            )
         except asyncio.CancelledError:
             if cancellation() is not Cancellation.REQUESTED:
                 raise

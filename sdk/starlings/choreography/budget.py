@@ -2,7 +2,8 @@
 
 A budget that is used up to its last token is exceeded: nothing is left for another step. What is at
 work goes on, so a run may use more than it was given, by what the steps at work use. A run that is
-reopened has its budget anew. What cost nobody told of counts as nothing.
+reopened has its budget anew. Calls without a known price cost nothing here: nobody can say what
+else; whoever is told of the budget is told how many there are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from starlings.messages.base import NANO
 from starlings.messages.errors import ErrorInfo, Problem
 from starlings.messages.plan import RunOptions
 
-from .state import COST, Run
+from .state import COST, UNPRICED, Run
 
 CODE = "budget_exceeded"
 _SAID = {
@@ -30,10 +31,17 @@ class Spending(NamedTuple):
     limit: str
     used: float
     allowed: float
+    unpriced: int = 0  # calls that are not in what is used, since nobody knows their price
 
     def __str__(self) -> str:
-        """Say both."""
-        return _SAID[self.limit].format(used=self.used, allowed=self.allowed)
+        """Say all of it."""
+        said = _SAID[self.limit].format(used=self.used, allowed=self.allowed)
+        return f"{said} and {unpriced_text(self.unpriced)}" if self.unpriced else said
+
+
+def unpriced_text(calls: int) -> str:
+    """Say of how many calls nobody knows what they cost."""
+    return f"{calls:,} call{'s' if calls != 1 else ''} without a known price"
 
 
 def spendings(run: Run, at_ms: int) -> Iterator[Spending]:
@@ -45,7 +53,8 @@ def spendings(run: Run, at_ms: int) -> Iterator[Spending]:
         used = _used(run, "input_tokens") + _used(run, "output_tokens")
         yield Spending("tokens", used, budget.tokens)
     if budget.cost_usd is not None:
-        yield Spending("cost_usd", _used(run, COST) / NANO, budget.cost_usd)
+        cost = _used(run, COST) / NANO
+        yield Spending("cost_usd", cost, budget.cost_usd, _used(run, UNPRICED))
     if budget.wall_time_s is not None:
         yield Spending("wall_time_s", max(at_ms - run.opened_ms, 0) / 1000, budget.wall_time_s)
 

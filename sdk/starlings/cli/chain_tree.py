@@ -9,6 +9,7 @@ from starlings.choreography import Chain, ChainEvent
 from starlings.messages import EventHandled
 
 from .printing import clean
+from .spending import usage_text
 from .times import duration_text
 
 SHOWN_EVENTS = 200
@@ -48,5 +49,7 @@ def reaction_line(handled: EventHandled, *, with_event: bool = True) -> Text:
         line.append(f" → {', '.join(e.type for e in handled.emitted)}" if handled.emitted else "")
     if handled.error is not None:
         line.append(f"  {handled.error.code}: {clean(handled.error.message, 300)}", style="red")
+    if handled.usage is not None:
+        line.append(f"  {usage_text(handled.usage)}", style="dim")
     tries = f", {handled.attempts} tries" if handled.attempts > 1 else ""
     return line.append(f"  {duration_text(handled.duration_s)}{tries}", style="dim")

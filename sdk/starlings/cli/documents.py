@@ -6,10 +6,12 @@ from typing import Any
 
 from starlings.agents.cooldown import Cooldown
 from starlings.choreography import ChainEvent, Run, StepState
+from starlings.choreography.budget import spendings
 from starlings.client import RunSummary, RunView
 from starlings.kafka.codec import Received
-from starlings.messages import AgentAlive, AgentDefined, RunDone
+from starlings.messages import AgentAlive, AgentDefined, RunDone, Usage
 
+from .spending import until_ms
 from .times import iso
 
 
@@ -26,6 +28,10 @@ def run_document(view: RunView) -> dict[str, Any]:
         "ended": iso(last.timestamp_ms) if done and last else None,
         "duration_s": done.duration_s if done else None,
         "model": view.plan.model if view.plan else None,
+        "prompt": view.plan.prompt if view.plan else None,
+        "planning": _usage(view.plan.usage) if view.plan else None,
+        "usage": _usage(run.used()) if run else None,
+        "budget": _budget(view),
         "steps": [step_document(view, step) for step in run.order] if run else [],
     }
     if view.chain.events:
@@ -56,8 +62,21 @@ def step_document(view: RunView, step: StepState) -> dict[str, Any]:
         "timeouts": view.run.timeouts(step).model_dump(mode="json") if view.run else None,
         "progress": trace.progress if trace else None,
         "instance": trace.instance if trace else "",
+        "usage": _usage(trace.usage) if trace else None,
+        "prompts": trace.prompts if trace else [],
         "duration_s": trace.duration_s if trace else None,
     }
+
+
+def _usage(usage: Usage | None) -> dict[str, Any] | None:
+    return usage.model_dump(mode="json") if usage is not None else None
+
+
+def _budget(view: RunView) -> dict[str, Any] | None:
+    if view.run is None or view.run.options.budget is None:
+        return None
+    told = spendings(view.run, until_ms(view))
+    return {each.limit: {"used": each.used, "allowed": each.allowed} for each in told}
 
 
 def _undone(run: Run, step: StepState) -> list[dict[str, Any]]:

@@ -9,9 +9,10 @@ from starlings.client import RunView
 
 from .chain_tree import chain_tree
 from .printing import clean, say
+from .spending import print_spending, used_text
 from .story import OUTCOME_STYLES, plan_tree, result_lines, step_table
 from .times import duration_text, moment_text
-from .words import pause_text, used_text
+from .words import pause_text
 
 REQUEST_LIMIT = 2_000
 
@@ -26,6 +27,7 @@ def print_run(console: Console, view: RunView) -> None:
         console.print(step_table(view))
         if (paused := pause_text(view)) is not None:
             console.print(paused)
+    print_spending(console, view)
     if view.chain.events:
         console.print()
         console.print(chain_tree(view.chain))

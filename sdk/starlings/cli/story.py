@@ -35,6 +35,7 @@ from starlings.messages import (
 
 from .chain_tree import chain_tree, reaction_line
 from .printing import clean, printable, say
+from .spending import used_text
 from .times import duration_text
 from .undoing import TOLD, UNDO_MARKS, not_undone, undo_line, undo_of, undo_text
 from .words import asked_text, form_text, pause_text, word_line, word_of
@@ -250,6 +251,8 @@ async def tell(
         if view.run is not None and view.run.order:
             console.print()
         result_lines(console, view.done)
+        if view.run is not None and view.run.used() is not None:
+            console.print(Text(f"  used: {used_text(view)}", style="dim"))
     return view
 
 

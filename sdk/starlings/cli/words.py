@@ -5,7 +5,6 @@ from __future__ import annotations
 from rich.text import Text
 
 from starlings.choreography import Phase, StepState
-from starlings.choreography.budget import spendings
 from starlings.client import RunView
 from starlings.messages import (
     HUMAN,
@@ -120,18 +119,3 @@ def _by(who: object) -> str:
 
 def _why(reason: object) -> str:
     return f": {reason}" if reason else ""
-
-
-def used_text(view: RunView) -> str:
-    """Say what a run has used so far, and of what budget."""
-    if view.run is None:
-        return ""
-    until = view.run.ended_ms or (view.last.timestamp_ms if view.last else view.run.began_ms)
-    of_budget = {each.limit: str(each) for each in spendings(view.run, until)}
-    used = view.run.used()
-    parts = [f"{used.calls:,} model call{'s' if used.calls != 1 else ''}"] if used else []
-    if used is not None and "tokens" not in of_budget:
-        parts.append(f"{used.input_tokens + used.output_tokens:,} tokens")
-    if used is not None and used.cost_usd is not None and "cost_usd" not in of_budget:
-        parts.append(f"${used.cost_usd:.6g}")
-    return ", ".join((*parts, *of_budget.values()))

@@ -9,7 +9,7 @@ its coordinator has written since: complete from `since` on, save for who did wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlings.choreography import (
     Chain,
@@ -28,6 +28,7 @@ from starlings.choreography import (
 from starlings.kafka.codec import Received
 from starlings.messages import (
     CancelRequested,
+    CompensationDone,
     EventHandled,
     InvariantBroken,
     Message,
@@ -40,6 +41,7 @@ from starlings.messages import (
     StepProgress,
     StepScheduled,
     StepStarted,
+    Usage,
 )
 
 UNPLANNED = "unplanned"
@@ -57,6 +59,8 @@ class StepTrace:
     duration_s: float | None = None
     variant: str | None = None  # of the agent, that did or does it
     progress: object = None
+    usage: Usage | None = None  # of all attempts, and of undoing them, as far as they count
+    prompts: list[str] = field(default_factory=list)  # of the latest attempt that has ended
     since_ms: int | None = None  # when its latest attempt was released, or began
 
 
@@ -94,6 +98,8 @@ class RunView:
         self._trace(received.message, received.timestamp_ms)
         outcome = self._fold(received)
         self.refused = outcome.reason if isinstance(outcome, Ignored) else None
+        if self.refused is None:
+            self._count(received.message)
         return self.refused is None
 
     def _fold(self, received: Received) -> Change | Ignored:
@@ -136,8 +142,10 @@ class RunView:
         except _UNREADABLE as error:
             return Ignored(f"the snapshot cannot be read: {error!r}")
         for held in self._held:
-            if held.origin.offset > fact.as_of:
-                fold(run, held.message, at_ms=held.timestamp_ms)
+            if held.origin.offset <= fact.as_of:
+                continue
+            if isinstance(fold(run, held.message, at_ms=held.timestamp_ms), Change):
+                self._count(held.message)
         self.run, self.since = run, fact.as_of + 1
         if first <= self.since:
             self._be_sure()
@@ -183,6 +191,16 @@ class RunView:
                 trace.since_ms = at_ms
             if isinstance(fact, StepDone):
                 trace.duration_s = fact.duration_s
+
+    def _count(self, fact: Message) -> None:
+        """Count what a fact that counts tells of models."""
+        if not isinstance(fact, StepDone | CompensationDone):
+            return
+        trace = self.traces.setdefault(fact.step_id, StepTrace())
+        if fact.usage is not None:
+            trace.usage = (trace.usage or Usage()).plus(fact.usage)
+        if isinstance(fact, StepDone):
+            trace.prompts = list(fact.prompts or ())
 
     @property
     def status(self) -> str:

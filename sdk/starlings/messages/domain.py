@@ -17,8 +17,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from .base import AgentName, Message, Model, RunId
+from .base import AgentName, Message, Model, RunId, is_none
 from .errors import ErrorInfo
+from .usage import Usage
 
 EVENT_TYPE_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
 HOP_LIMIT = 32
@@ -74,6 +75,14 @@ class EventHandled(Message):
     outcome: EventOutcome
     emitted: list[EventRef] = Field(default_factory=list)
     error: ErrorInfo | None = None
+    usage: Usage | None = Field(
+        default=None, exclude_if=is_none, description="of models, in all tries"
+    )
+    prompts: list[str] | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="which prompts a model was asked with: name/version:hash of what was sent",
+    )
     attempts: int = Field(default=1, ge=0)
     instance: str = ""
     duration_s: float = 0.0

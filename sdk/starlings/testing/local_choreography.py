@@ -19,6 +19,8 @@ from pydantic import BaseModel
 
 from starlings.agents import Agent
 from starlings.agents.event import event_type_of, new_event
+from starlings.agents.execute import ModelPort
+from starlings.agents.models import AgentModels
 from starlings.agents.react import react
 from starlings.choreography import Chain
 from starlings.messages import HOP_LIMIT, DomainEvent, EventHandled
@@ -53,6 +55,7 @@ class LocalChoreography:
         agents: those that take part.
         hop_limit: how many reactions a chain may have, one after the other.
         on_handled: called with every record of a reaction, as it is made.
+        model: asked by all agents that ask one; `AgentModels()` gives each its own.
         skip_waits: let pauses before another try take no time.
     """
 
@@ -62,11 +65,13 @@ class LocalChoreography:
         *,
         hop_limit: int = HOP_LIMIT,
         on_handled: Callable[[EventHandled], None] = lambda _handled: None,
+        model: ModelPort | AgentModels | None = None,
         skip_waits: bool = False,
     ) -> None:
         self._agents = list(agents)
         self._hop_limit = hop_limit
         self._on_handled = on_handled
+        self._model = model
         self._sleep = _no_time if skip_waits else asyncio.sleep
         self._seen: set[tuple[str, str]] = set()
         self._emitted = 0
@@ -99,6 +104,9 @@ class LocalChoreography:
                 react(
                     agent,
                     event,
+                    model=self._model.of(agent)
+                    if isinstance(self._model, AgentModels)
+                    else self._model,
                     hop_limit=self._hop_limit,
                     instance=INSTANCE,
                     sleep=self._sleep,

@@ -260,7 +260,8 @@ class LocalRun:
             if agent is None:  # a step may record whatever it likes
                 done = not_undone(ready, _unknown(ready), instance=INSTANCE)
             elif await self._has_ended(ready):
-                done = await execute_compensation(agent, ready, instance=INSTANCE)
+                model = self._model_of(agent)
+                done = await execute_compensation(agent, ready, model=model, instance=INSTANCE)
             else:
                 done = still_running(ready, instance=INSTANCE)
         except asyncio.CancelledError:

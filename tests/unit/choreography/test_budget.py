@@ -50,6 +50,14 @@ def test_the_cost_is_counted_to_a_billionth_and_all_limits_are_told():
     assert "(25 of 1,000 tokens, $0.3 of $0.3, 2 of 60 s)" in story.end.error.message
 
 
+def test_calls_without_a_known_price_cost_nothing_and_are_told_of():
+    story = Story("a", "b<a", "c<b", budget=Budget(cost_usd=0.3))
+    story.tell(ok("a", usage=used(5, calls=2, unpriced_calls=2)))
+    assert story.phases()["b"] == "released"
+    story.tell(ok("b", usage=used(5, cost_usd=0.3)))
+    assert "($0.3 of $0.3 and 2 calls without a known price)" in story.end.error.message
+
+
 def test_the_wall_time_forbids_new_steps_and_leaves_those_at_work_alone():
     story = Story("a", "b", "c<a", budget=Budget(wall_time_s=60))
     story.tell(ok("a"), at_s=61)
