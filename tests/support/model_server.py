@@ -72,9 +72,9 @@ class ModelServer:
 
 
 @contextmanager
-def model_server() -> Iterator[ModelServer]:
+def model_server(model: ModelServer | None = None) -> Iterator[ModelServer]:
     """Run a model server on a free port of this machine."""
-    model = ModelServer()
+    model = model or ModelServer()
     http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(model))
     http.block_on_close = True
     model.base_url = f"http://127.0.0.1:{http.server_port}/v1"

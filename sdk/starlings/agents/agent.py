@@ -1,9 +1,9 @@
 """`Agent`: what an author declares, in a few lines.
 
-An agent is either one function (`@agent.step`) or a set of tools of which a model chooses
-(`@agent.tool`); either kind may say how its steps are undone (`@agent.compensate`). Beside that, or
-instead of it, an agent may react to domain events (`@agent.on`). Mistakes show when the module is
-imported, with words that say what to change.
+An agent is one function (`@agent.step`), or a set of tools of which a model chooses
+(`@agent.tool`), or a model that follows a strategy without tools; each kind may say how its steps
+are undone (`@agent.compensate`). Beside that, or instead of it, an agent may react to domain events
+(`@agent.on`). Mistakes show when the module is imported, with words that say what to change.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from .limits import Limit
 from .reaction_function import TIMEOUT_S, ReactionFunction
 from .signatures import agent_error
 from .step_function import StepFunction
+from .strategy import Strategy
 from .tools import Tool
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,6 +45,8 @@ class Agent:
         model: which model it asks: a name, or a `ModelChoice`; None: the one of the settings.
         instructions: what that model is told besides the description; a text, or a `Prompt` file.
         scales_from_zero: whether plans may use it while no instance is alive.
+        strategy: how a model does its steps: "tool-plan" (where there are tools, unless said
+            otherwise), "react", "reflection", "debate", or an object such as `ReAct(max_turns=8)`.
         retry: how often its steps are tried, where neither the step nor the run says otherwise.
         limits: how many steps at once, over all instances of all agents that name the limit.
     """
@@ -57,6 +60,7 @@ class Agent:
         concurrency: int = DEFAULT_CONCURRENCY,
         model: str | ModelChoice | None = None,
         instructions: str | Prompt = "",
+        strategy: str | Strategy | None = None,
         scales_from_zero: bool = False,
         retry: RetryPolicy | None = None,
         limits: Sequence[Limit] = (),
@@ -83,6 +87,7 @@ class Agent:
         self.concurrency = concurrency
         self.model = ModelChoice(model=model) if isinstance(model, str) else model
         self.instructions = str(instructions).strip()
+        self.strategy = _strategy(strategy, name)
         self.scales_from_zero = scales_from_zero
         self.retry = retry
         self.limits = tuple(limits)
@@ -120,7 +125,8 @@ class Agent:
     @property
     def takes_steps(self) -> bool:
         """Whether it can do steps of plans."""
-        return self._step is not None or bool(self._tools)
+        own = self.strategy is not None and not self.strategy.calls_tools
+        return self._step is not None or bool(self._tools) or own
 
     @property
     def compensates(self) -> bool:
@@ -168,6 +174,11 @@ class Agent:
             )
             if self._step is not None:
                 raise self._both()
+            if self.strategy is not None and not self.strategy.calls_tools:
+                raise agent_error(
+                    f"agent {self.name!r} cannot have tools: its strategy {self.strategy!r} calls "
+                    'none; use "react" or "tool-plan", or make two agents of it'
+                )
             if tool.name in self._tools:
                 raise agent_error(
                     f"agent {self.name!r} has two tools named {tool.name!r}; "
@@ -186,6 +197,11 @@ class Agent:
         """
         if self._tools:
             raise self._both()
+        if self.strategy is not None:
+            raise agent_error(
+                f"agent {self.name!r} has a strategy, {self.strategy!r}, and so no step function; "
+                "leave the one or the other out"
+            )
         if self._step is not None:
             raise agent_error(
                 f"agent {self.name!r} has a step function already; make a second agent"
@@ -256,14 +272,15 @@ class Agent:
         if not self.takes_steps and not self._reactions:
             raise agent_error(
                 f"agent {self.name!r} can do nothing yet: register a function with "
-                "@agent.step, tools with @agent.tool, or a reaction to events with @agent.on"
+                "@agent.step, tools with @agent.tool, or a reaction to events with @agent.on, or "
+                'give it a strategy without tools, such as strategy="reflection"'
             )
         return AgentDefined(
             agent=self.name,
             description=self.description,
             version=self.version,
             tools=[tool.definition for tool in self._tools.values()],
-            takes=self._step.takes if self._step else None,
+            takes=getattr(self._step or self.strategy, "takes", None),
             takes_steps=self.takes_steps,
             listens=sorted(self._reactions),
             emits=sorted({name for r in self._reactions.values() for name in r.emits.values()}),
@@ -277,3 +294,11 @@ class Agent:
             f"agent {self.name!r} has both tools and a step function; it is either one function "
             "or a set of tools, so make two agents of it"
         )
+
+
+def _strategy(given: str | Strategy | None, agent: str) -> Strategy | None:
+    if given is None:
+        return None
+    from .strategies import strategy_of  # noqa: PLC0415 - most agents have none, and it takes time
+
+    return strategy_of(given, agent)

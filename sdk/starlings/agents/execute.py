@@ -153,6 +153,8 @@ async def _do(
         )
     if ready.tool is not None:
         return await run_named_tool(agent, ready, ctx, spent)
+    if agent.strategy is not None:
+        return await agent.strategy.run(agent, ready, ctx)
     return await run_tool_plan(agent, ready, ctx, spent)
 
 

@@ -1,18 +1,22 @@
-"""A tool's call within a plan: what it gave is kept with all that the step makes of it."""
+"""A tool's call within a plan: what it gave is kept with all that the step makes of it.
+
+Where the model goes on after a failure, what the failure said is kept as well: a call that came to
+nothing then does not come to something behind the model's back.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import JsonValue
 
-from starlings.messages import Compensation, Usage
+from starlings.messages import Compensation, StarlingsError, Usage
 
 from .context import StepContext
 from .tools import Tool
-from .values import Result
+from .values import Result, clean_text
 
 
 async def call_once(tool: Tool, args: Mapping[str, Any], ctx: StepContext, place: str) -> Result:
@@ -31,6 +35,54 @@ async def call_once(tool: Tool, args: Mapping[str, Any], ctx: StepContext, place
         return _written(await tool.call(args, own))
 
     return _read(await ctx.memory.plain(place, make))
+
+
+@dataclass(frozen=True)
+class Gave:
+    """What a call gave, or what its failure said."""
+
+    result: Result | None = None
+    error: str | None = None
+
+    @property
+    def output(self) -> JsonValue:
+        """What the tool returned; null where it failed."""
+        return None if self.result is None else self.result.output
+
+
+async def told_once(tool: Tool, args: Mapping[str, Any], ctx: StepContext, place: str) -> Gave:
+    """Call a tool, or give what it gave or said before a crash; an idempotent one is called again.
+
+    Raises:
+        StarlingsError: the tool's own word that it may work later; that is not kept.
+    """
+    own = replace(ctx, memory=ctx.memory.within(f"{place}/"))
+
+    async def make() -> Gave:
+        try:
+            return Gave(await tool.call(args, own))
+        except Exception as error:
+            if isinstance(error, StarlingsError) and error.retryable:
+                raise
+            ctx.log.info("a tool failed; the model is told", tool=tool.name, exc_info=error)
+            return Gave(error=clean_text(describe(error)))
+
+    if tool.idempotent:
+        return await make()
+
+    async def kept() -> JsonValue:
+        gave = await make()
+        return _written(gave.result) if gave.result is not None else {"error": gave.error}
+
+    found: Any = await ctx.memory.plain(place, kept)
+    return Gave(error=found["error"]) if "error" in found else Gave(_read(found))
+
+
+def describe(error: Exception) -> str:
+    """Say what an exception says, or at least what it is."""
+    if isinstance(error, StarlingsError):
+        return str(error)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _written(result: Result) -> JsonValue:

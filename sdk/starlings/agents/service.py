@@ -127,8 +127,7 @@ def _topics_of(
 def _models_of(agents: Sequence[Agent], models: AgentModels) -> dict[str, ModelPort]:
     """Give each agent its model; what is surely needed is opened now, so that errors show."""
     return {
-        agent.name: models.opened(agent) if agent.tools or agent.model else models.of(agent)
-        for agent in agents
+        agent.name: models.opened(agent) if _asks(agent) else models.of(agent) for agent in agents
     }
 
 
@@ -189,3 +188,8 @@ def _show_consumer(
     pull(Metric.RUNNING, lambda: consumer.running, agent=name)
     pull(Metric.DEAD_LETTERS, lambda: counters.poisoned + counters.undecodable, agent=name)
     pull(Metric.COOLDOWN, lambda: pace.cooling_down_s, agent=name)
+
+
+def _asks(agent: Agent) -> bool:
+    """Say whether an agent is sure to ask a model: what is wrong then shows at the start."""
+    return bool(agent.tools or agent.model or agent.strategy)

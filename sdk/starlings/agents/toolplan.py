@@ -45,7 +45,7 @@ from starlings.messages import (
 
 from .agent import Agent
 from .context import StepContext
-from .kept_tool import call_once
+from .kept_tool import call_once, describe
 from .model_port import Spent
 from .once import OWN_PREFIX
 from .planned_calls import (
@@ -76,13 +76,6 @@ class _ToolFailedError(Exception):
         return StepFailed(
             str(self), code=code, retryable=info.retryable, retry_after_s=info.retry_after_s
         )
-
-
-def describe(error: Exception) -> str:
-    """Say what an exception says, or at least what it is."""
-    if isinstance(error, StarlingsError):
-        return str(error)
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 async def run_named_tool(agent: Agent, ready: StepReady, ctx: StepContext, spent: Spent) -> Result:
@@ -179,10 +172,10 @@ class _ToolPlan:
             self._undos.append(self._last.undo)
         if self._last is None:
             raise RuntimeError("a plan without calls is never made")
-        return replace(self._last, undo=_undo_of_all(self._agent, self._undos))
+        return replace(self._last, undo=undo_of_all(self._agent, self._undos))
 
 
-def _undo_of_all(agent: Agent, undos: list[Compensation | bool]) -> Compensation | bool:
+def undo_of_all(agent: Agent, undos: list[Compensation | bool]) -> Compensation | bool:
     """Say what undoes a step of several calls: a step can record one compensation only."""
     if agent.compensates:
         wanted = [undo for undo in undos if undo is not False]

@@ -16,7 +16,14 @@ Agent that chooses tools:
     answer: `{"calls": [{"tool", "args", "reasoning"}], "cannot": null}`, where the argument value
             `"previous"` stands for the output of the call before
 
-In both answers `cannot` is a sentence when the model cannot do it; the list is empty then.
+One that writes, reviews, edits, answers or judges (no tools):
+    system: `Role: writer`, `critic`, `editor`, `panelist` or `judge`, then rules
+    user:   as above; what is reviewed, edited or judged stands in the input, as `draft`, `review`,
+            `answers`
+    answer: a text; of a critic `{"accepted", "score", "points"}`, of a panelist `{"reasoning",
+            "answer"}`, of a judge `{"best", "reason"}`
+
+In the first two answers `cannot` is a sentence when the model cannot do it; the list is empty then.
 """
 
 from __future__ import annotations
@@ -31,6 +38,7 @@ from starlings.messages.registry import AgentDefined, ToolDefinition
 
 ROLE = "Role: "
 PLANNER_ROLE = "Role: planner"
+WRITER, CRITIC, EDITOR, PANELIST, JUDGE = "writer", "critic", "editor", "panelist", "judge"
 AGENTS_HEADING = "Agents:"
 TOOLS_HEADING = "Tools:"
 REQUEST = "Request: "
@@ -38,6 +46,7 @@ TASK = "Task: "
 RESULTS_OPEN, RESULTS_CLOSE = "<results>", "</results>"
 INPUT_OPEN, INPUT_CLOSE = "<input>", "</input>"
 PREVIOUS = "previous"
+GIVE_UP = "give_up"  # a tool by which a model in turns says that it cannot do the task
 
 _TOOL = re.compile(r"^ *- ([A-Za-z_][\w.-]*)\((.*?)\)(?:: (.*))?$")
 _AGENT = re.compile(r"^- ([a-z][a-z0-9_-]*)(?:: (.*))?$")
@@ -80,6 +89,11 @@ class TaskMessage:
 def agent_role(name: str) -> str:
     """Write the line that tells an agent's model who it is."""
     return f"{ROLE}agent {name}"
+
+
+def role_line(role: str) -> str:
+    """Write the line that tells a model without tools who it is."""
+    return f"{ROLE}{role}"
 
 
 def tool_line(tool: ToolDefinition) -> str:

@@ -1,4 +1,4 @@
-"""Answer a chat: as planner, as an agent that chooses tools, or by saying what this is."""
+"""Answer a chat: as planner, as an agent with tools, as a writer, or by saying what this is."""
 
 from __future__ import annotations
 
@@ -10,26 +10,33 @@ from starlings.llm import prompts
 from .calls import make_calls
 from .expressions import NotUnderstood
 from .plans import make_plan
-from .turns import declared_tools, next_turn
+from .texts import ROLES
+from .turns import CannotGoOn, declared_tools, next_turn
 
 MODEL = "starlings-offline-rules"
 WITHOUT = "without a real model: set OPENAI_API_KEY or OPENAI_BASE_URL"
 ANNOUNCEMENT = (
     f"I am {MODEL}: rules for sums, texts and weather, not a language model. "
-    "I plan and choose tools for Starlings; for anything else set OPENAI_API_KEY or "
-    "OPENAI_BASE_URL to use a real model."
+    "I plan and choose tools for Starlings, and put what was found into a plain text; for anything "
+    "else set OPENAI_API_KEY or OPENAI_BASE_URL to use a real model."
 )
 
 
 def answer_turn(messages: list[dict[str, Any]], tools: Any) -> tuple[str, list[dict[str, Any]]]:
     """Return the text of the reply to a chat with tools, and the calls in it."""
     asked = prompts.read_task(next(iter(_contents(messages, "user")), ""))
+    declared = declared_tools(tools)
     try:
-        return next_turn(asked, declared_tools(tools), _contents(messages, "tool"))
+        return next_turn(asked, declared, _contents(messages, "tool"))
     except NotUnderstood as error:
-        return f"I cannot do this {WITHOUT} (the offline rules do not understand {error})", []
+        why = f"I cannot do this {WITHOUT} (the offline rules do not understand {error})"
+    except CannotGoOn as error:
+        why = f"I cannot do this: {error}"
     except RecursionError:
-        return f"I cannot do this {WITHOUT} (it is nested too deeply)", []
+        why = f"I cannot do this {WITHOUT} (it is nested too deeply)"
+    if any(tool.name == prompts.GIVE_UP for tool in declared):
+        return "", [{"name": prompts.GIVE_UP, "arguments": json.dumps({"reason": why})}]
+    return why, []
 
 
 def answer(messages: list[dict[str, Any]]) -> str:
@@ -43,6 +50,8 @@ def answer(messages: list[dict[str, Any]]) -> str:
     if role is not None and role.startswith("agent "):
         tools = prompts.read_tools(system)
         return _json("calls", "do", lambda: make_calls(prompts.read_task(asked), tools))
+    if role in ROLES:
+        return ROLES[role](prompts.read_task(asked))
     return ANNOUNCEMENT
 
 

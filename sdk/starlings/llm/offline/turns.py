@@ -17,6 +17,10 @@ from .calls import make_calls
 Call = dict[str, Any]
 
 
+class CannotGoOn(Exception):  # noqa: N818 - says what is the case
+    """A call failed, and the rules know no other way."""
+
+
 def next_turn(
     message: TaskMessage, tools: Sequence[ToolLine], results: Sequence[str]
 ) -> tuple[str, list[Call]]:
@@ -24,12 +28,13 @@ def next_turn(
 
     Raises:
         NotUnderstood: a part of the task is beyond the rules, or no tool here does it.
+        CannotGoOn: a call failed.
     """
     calls = make_calls(message, list(tools))
     made = [_read(result) for result in results]
     failed = next((result["error"] for result in made if "error" in result), None)
     if failed is not None:
-        return f"I cannot do this: {failed}", []
+        raise CannotGoOn(failed)
     last = made[-1].get("output") if made else None
     if len(made) >= len(calls):
         return last if isinstance(last, str) else json.dumps(last, ensure_ascii=False), []
