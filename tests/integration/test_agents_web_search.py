@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import time
+from urllib.parse import parse_qs
 
 import pytest
 from support.model_server import model_server
@@ -101,6 +102,54 @@ async def test_a_search_without_results_is_no_empty_success(web, engine, status,
     engine.status, engine.found = status, found
     done = await call("search", query="starlings")
     assert (done.error.code, done.error.retryable) == ("nothing_found", True)
+
+
+@pytest.fixture
+def searxng(web, monkeypatch):
+    """Ask a server of one's own; what it answers is set by the test."""
+    monkeypatch.setenv("STARLINGS_SEARCH_URL", f"{web.url}/searx/")
+    return web
+
+
+async def test_a_search_server_of_ones_own_is_asked_instead_of_public_engines(searxng):
+    found = [
+        {"title": "Flocks", "url": "https://a.example/", "content": "of thousands"},
+        {"title": "No page", "url": "magnet:?xt=1", "content": "left out"},
+        {"title": "Leaders", "url": "https://b.example/", "content": None},
+        {"title": "More", "url": "https://c.example/"},
+    ]
+    searxng.pages["/searx/search"] = Page(json.dumps({"results": found}), type="application/json")
+    done = await call("search", query="starlings & flocks", count=2, period="week")
+    assert done.error is None
+    assert done.output["results"] == [
+        {"title": "Flocks", "url": "https://a.example/", "snippet": "of thousands"},
+        {"title": "Leaders", "url": "https://b.example/", "snippet": ""},
+    ]
+    asked = parse_qs(searxng.asked[0].path.partition("?")[2])
+    assert asked == {
+        "q": ["starlings & flocks"],
+        "format": ["json"],
+        "language": ["en-US"],
+        "time_range": ["week"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("page", "code", "retryable"),
+    [
+        (Page('{"results": []}'), "nothing_found", True),
+        (Page("<html>a login</html>"), "search_unavailable", True),
+        (Page('{"results": [7]}'), "search_unavailable", True),
+        (Page("no", status=503), "search_unavailable", True),
+        (Page("no", status=403), "search_refused", False),
+    ],
+)
+async def test_a_search_server_that_does_not_answer_as_it_should_is_told_of(
+    searxng, page, code, retryable
+):
+    searxng.pages["/searx/search"] = page
+    done = await call("search", query="starlings")
+    assert (done.error.code, done.error.retryable) == (code, retryable)
 
 
 async def test_an_engine_that_is_away_is_told_without_the_proxys_password(web, monkeypatch):

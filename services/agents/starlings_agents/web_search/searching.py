@@ -1,4 +1,4 @@
-"""Searching the web through ddgs, which asks public search engines.
+"""Searching the web through ddgs, which asks public search engines, or through a server of yours.
 
 Which engines are asked is a setting. ddgs waits for them in threads, so a search that takes too
 long is left to end by itself.
@@ -19,6 +19,7 @@ from starlings.messages import ConfigError
 from starlings.service.settings import load_settings
 
 from .installed import check_installed
+from .searxng import Question, ask_searxng
 
 Period = Literal["day", "week", "month", "year"]
 
@@ -54,6 +55,11 @@ class SearchSettings(BaseSettings):
     ca_file: Path | None = Field(
         default=None, description="authorities (PEM) that sign for that proxy"
     )
+    url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/]+",
+        description="a SearXNG server to ask instead of public engines: http://searx.example:8080",
+    )
 
 
 async def search_pages(query: str, *, count: int, period: Period | None) -> list[dict[str, str]]:
@@ -63,24 +69,40 @@ async def search_pages(query: str, *, count: int, period: Period | None) -> list
         TransientError: `search_unavailable`, `search_timeout`, `nothing_found`.
         ConfigError: an engine that ddgs does not know.
     """
-    check_installed("ddgs")
     settings = load_settings(SearchSettings)
+    if settings.url is not None:
+        asked = Question(query, language=_language(settings.region), period=period)
+        pages = await ask_searxng(asked, url=settings.url, timeout_s=settings.timeout_s)
+        if not pages:
+            raise _nothing_found(query, "SearXNG")
+        return pages[:count]
+    found = await _engines(query, settings, count, period)
+    pages = [
+        {"title": one.get("title", ""), "url": one.get("href", ""), "snippet": one.get("body", "")}
+        for one in found
+    ]
+    return [page for page in pages if page["url"].startswith(("http://", "https://"))]
+
+
+def _language(region: str) -> str:
+    country, _, language = region.partition("-")
+    return f"{language}-{country.upper()}"
+
+
+async def _engines(
+    query: str, settings: SearchSettings, count: int, period: Period | None
+) -> Sequence[dict[str, Any]]:
+    check_installed("ddgs")
     limit_s = settings.timeout_s + 5  # its own limit comes first, with its words
-    found: Sequence[dict[str, Any]] | None = None
     try:
         async with asyncio.timeout(limit_s):
-            found = await asyncio.to_thread(_search, query, settings, count, period)
+            return await asyncio.to_thread(_search, query, settings, count, period)
     except TimeoutError:
         raise TransientError(
             f"no search engine answered within {limit_s} s; STARLINGS_SEARCH_TIMEOUT_S sets the "
             "limit",
             code="search_timeout",
         ) from None
-    pages = [
-        {"title": one.get("title", ""), "url": one.get("href", ""), "snippet": one.get("body", "")}
-        for one in found
-    ]
-    return [page for page in pages if page["url"].startswith(("http://", "https://"))]
 
 
 def _search(
