@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import subprocess
 import sys
 
@@ -52,6 +53,8 @@ async def test_a_form_is_answered_by_a_person(system):
         await asked(run)
         shown = " ".join((await starlings(system, "show", "form-1")).stdout.split())
         assert "How many? · starlings answer form-1 ask --field amount=…" in shown
+        listed = await starlings(system, "runs", "--status", "asking", "--json")
+        assert [line["run_id"] for line in json.loads(listed.stdout)] == ["form-1"]
         with pytest.raises(AnswerInvalid, match="amount: it has to be 1 or more"):
             await run.answer("ask", {"amount": 0})
         with pytest.raises(AnswerInvalid, match="no form"):

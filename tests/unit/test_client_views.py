@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from support.runs import BEGIN_MS, failed, ok, step
 from starlings.choreography.outputs import run_done
 from starlings.choreography.snapshot import save
 from starlings.client import RunView
-from starlings.client.listing import Listed
+from starlings.client.listing import Listed, Listing
 from starlings.kafka.codec import Received
 from starlings.messages import (
     ApprovalGiven,
@@ -28,6 +29,7 @@ from starlings.messages import (
     RunOptions,
     RunSnapshot,
     Step,
+    StepProgress,
     TimerFired,
     TimerKind,
 )
@@ -81,6 +83,43 @@ def test_both_tell_that_a_run_is_paused_asks_and_goes_on():
     log.tell(ApprovalGiven(run_id="r", step_id="ok", approved=True))
     log.tell(log.end())
     assert (log.view.status, log.line) == ("completed", "completed")
+
+
+FORM = Step(id="form", agent="human", input={"question": "Well?"})
+WITH_FORM = PlanCreated(run_id="r", plan=Plan(steps=[FORM, step("a")]), options=RunOptions())
+TELLS = StepProgress(
+    run_id="r",
+    step_id="form",
+    attempt=1,
+    agent="human",
+    progress={"phase": "waiting", "progress": {"asks": "Well?", "fields": {"a": "string"}}},
+)
+
+
+def test_both_tell_that_a_run_waits_for_a_form():
+    log = Log(WITH_FORM)
+    assert (log.view.status, log.line) == ("running", "running")
+    log.tell(TELLS)
+    assert (log.view.status, log.line) == ("asking", "asking")
+    log.tell(ok("form", {"answer": {"a": "so"}}))
+    assert (log.view.status, log.line) == ("running", "running")
+
+
+def record(fact: Message, key: bytes) -> Any:
+    return SimpleNamespace(headers=[("ce_type", fact.CE_TYPE.encode())], key=key)
+
+
+def test_a_list_reads_what_steps_tell_only_where_people_are_asked():
+    listing = Listing()
+    assert not listing.wants(record(TELLS, b"r"))
+    for fact, key in ((PLAN, b"approval"), (WITH_FORM, b"form")):
+        assert listing.wants(record(fact, key))
+        envelope = Envelope("x", fact.CE_TYPE, "test", "r", BEGIN_MS)
+        listing.add(Received(Origin("events", 0, 0), BEGIN_MS, key, envelope, fact))
+    assert listing.wants(record(TELLS, b"form"))
+    assert listing.wants(record(ok("form"), b"form"))
+    assert not listing.wants(record(TELLS, b"approval"))
+    assert not listing.wants(record(ok("form"), b"r"))
 
 
 def test_a_question_whose_time_is_up_is_none_any_more():

@@ -197,7 +197,7 @@ def _told(view: RunView, step: StepState, undo: Undo | None) -> str:
         return f"skipped: {skip_reason(view.run, step)}"
     trace = view.traces.get(step.spec.id)
     if step.phase is Phase.RUNNING and trace is not None and trace.progress is not None:
-        asked = form_text(view.run_id, step, trace.progress)
+        asked = form_text(view, step, trace.progress)
         return asked or clean(as_text(trace.progress))
     return step.phase.value
 

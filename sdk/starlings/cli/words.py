@@ -6,8 +6,8 @@ from rich.text import Text
 
 from starlings.choreography import Phase, StepState
 from starlings.client import RunView
+from starlings.client.answering import asked_form
 from starlings.messages import (
-    HUMAN,
     Approval,
     ApprovalDefault,
     CancelRequested,
@@ -37,10 +37,15 @@ def wait_text(view: RunView, step: StepState) -> str:
         said = f"waits for the signal {name}"
         limit = f"for {duration_text(limit_s)}" if limit_s else ""
         notes = [limit, f"`starlings signal {run_id} {name}`"]
-    if view.first is not None and view.first.origin.topic == LOCAL:
-        notes.pop()  # no other command can reach a run in this process
+    if _is_here(view):
+        notes.pop()
     told = "; ".join(note for note in notes if note)
     return f"{said} ({told})" if told else said
+
+
+def _is_here(view: RunView) -> bool:
+    """Whether the run is in this process, where no other command can reach it."""
+    return view.first is not None and view.first.origin.topic == LOCAL
 
 
 def _in_default(approval: Approval) -> str:
@@ -60,10 +65,10 @@ def word_of(view: RunView, step: StepState) -> str | None:
     return clean(f"approved{_by(output.get('by'))}{_why(output.get('comment'))}", _LIMIT)
 
 
-def form_text(run_id: str, step: StepState, progress: object) -> str | None:
+def form_text(view: RunView, step: StepState, progress: object) -> str | None:
     """Say what a person is asked by a form that waits, and how to answer; None for other steps."""
-    said = progress.get("progress") if isinstance(progress, dict) else None
-    if step.spec.agent != HUMAN or not isinstance(said, dict) or "asks" not in said:
+    said = asked_form(step.spec.agent, progress)
+    if said is None:
         return None
     names = said.get("fields")
     fields = "".join(f" --field {name}=…" for name in names) if isinstance(names, dict) else ""
@@ -71,8 +76,8 @@ def form_text(run_id: str, step: StepState, progress: object) -> str | None:
     wrong = ""
     if isinstance(problems, list):
         wrong = f" (an answer did not fit: {'; '.join(map(str, problems))})"
-    how = f"starlings answer {run_id} {step.spec.id}{fields}"
-    return clean(f"{said['asks']}{wrong} · {how}", _LIMIT)
+    how = f" · starlings answer {view.run_id} {step.spec.id}{fields}"
+    return clean(f"{said['asks']}{wrong}{'' if _is_here(view) else how}", _LIMIT)
 
 
 def asked_text(step: StepState) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
@@ -11,13 +12,19 @@ from starlings.choreography import Run
 from starlings.choreography.state import StepState
 from starlings.choreography.transitions import RunPhase
 from starlings.forms import Form
-from starlings.messages import StarlingsError
+from starlings.messages import HUMAN, StarlingsError
 
 
 class AnswerInvalid(StarlingsError):  # noqa: N818 - says what is the case
     """The form does not take such an answer; every problem is named."""
 
     code = "answer_invalid"
+
+
+def asked_form(agent: str, progress: object) -> dict[str, Any] | None:
+    """Find what a form asks in the progress that its step tells; None where none is asked."""
+    said = progress.get("progress") if isinstance(progress, dict) else None
+    return said if agent == HUMAN and isinstance(said, dict) and "asks" in said else None
 
 
 def form_of(step: StepState) -> Form | None:

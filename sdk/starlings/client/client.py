@@ -38,7 +38,7 @@ from starlings.service import ServiceSettings, load_settings, new_traceparent
 
 from .dead_letters import DeadLetters
 from .handle import RunHandle
-from .listing import Listed, RunSummary, is_listed
+from .listing import Listing, RunSummary
 from .view import RunView
 
 CONNECT_WITHIN_S = 10.0
@@ -255,6 +255,7 @@ class Client:
     async def runs(self, *, since: datetime | None = None) -> list[RunSummary]:
         """List the runs that have a fact in the log since then, the newest last."""
         offsets = await self._offsets_at(since) if since else None
+        listing = Listing()
         follower = Follower(
             self.connection,
             self.codec,
@@ -262,14 +263,12 @@ class Client:
             from_start=offsets is None,
             offsets=offsets,
             to_end=True,
-            where=is_listed,
+            where=listing.wants,
         )
-        runs: dict[str, Listed] = {}
         async for received in follower:
             if isinstance(received, Received):
-                run_id = received.envelope.subject
-                runs.setdefault(run_id, Listed(run_id)).add(received)
-        return sorted((run.summary() for run in runs.values()), key=lambda run: run.began_ms)
+                listing.add(received)
+        return listing.summaries()
 
     async def views(self, run_ids: Collection[str]) -> dict[str, RunView]:
         """See several runs as they stand now, by reading their partitions once."""

@@ -1,7 +1,8 @@
 """Lines about runs, made from the few facts that a list of them needs.
 
 Most facts of a run are about its steps; a list passes them over by their headers, unread. So it
-knows less than a view: of a run that undoes, only from its first compensation on that it does.
+knows less than a view: of a run that undoes, only from its first compensation on that it does. Of
+runs whose plans ask people to fill in forms it reads what their steps tell, too.
 """
 
 from __future__ import annotations
@@ -13,23 +14,28 @@ from aiokafka import ConsumerRecord
 from starlings.choreography import Ignored, RunPhase, reopen
 from starlings.kafka.codec import Received
 from starlings.messages import (
+    HUMAN,
     ApprovalGiven,
     ApprovalRequested,
     CancelRequested,
     CompensationScheduled,
     Message,
     PauseRequested,
+    PlanAmended,
     PlanCreated,
     PlanRejected,
     ResumeRequested,
     RetryRequested,
     RunDone,
     RunOutcome,
+    StepDone,
+    StepProgress,
     TimerFired,
     TimerKind,
     header,
 )
 
+from .answering import asked_form
 from .view import ASKING, PAUSED, UNPLANNED
 
 OPEN = frozenset(
@@ -56,17 +62,11 @@ _READ = frozenset(
         ApprovalRequested,
         ApprovalGiven,
         CompensationScheduled,
+        PlanAmended,
     )
 )
+_OF_FORMS = frozenset(kind.CE_TYPE for kind in (StepProgress, StepDone, TimerFired))
 _NOBODY_ANSWERED = f"/{TimerFired.NAME}/{TimerKind.WAIT.value}/"
-
-
-def is_listed(record: ConsumerRecord) -> bool:
-    """Tell the few facts that a list of runs needs from the many that it does not."""
-    kind = header(record.headers, "ce_type")
-    if kind == TimerFired.CE_TYPE:
-        return _NOBODY_ANSWERED in (header(record.headers, "ce_id") or "")
-    return kind is None or kind in _READ
 
 
 @dataclass(slots=True)
@@ -123,7 +123,10 @@ class Listed:
     def _note(self, fact: Message) -> None:
         if isinstance(fact, ApprovalRequested):
             self._asks.add(fact.step_id)
-        elif isinstance(fact, ApprovalGiven | TimerFired):
+        elif isinstance(fact, StepProgress):
+            if asked_form(fact.agent, fact.progress):
+                self._asks.add(fact.step_id)
+        elif isinstance(fact, ApprovalGiven | TimerFired | StepDone):
             self._asks.discard(fact.step_id or "")
         elif isinstance(fact, PauseRequested | ResumeRequested):
             self._paused = isinstance(fact, PauseRequested)
@@ -175,3 +178,42 @@ class Listed:
             text=done.text if done else "",
             tags=dict(planned.tags) if planned else {},
         )
+
+
+class Listing:
+    """All runs of a list. `wants` tells the few facts that it needs; `add` takes those in."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, Listed] = {}
+        self._with_forms: set[bytes] = set()  # keys of runs that people may be asked in
+
+    def wants(self, record: ConsumerRecord) -> bool:
+        """Say by its headers whether a fact has to be read."""
+        kind = header(record.headers, "ce_type")
+        if kind in _OF_FORMS and record.key in self._with_forms:
+            return True
+        if kind == TimerFired.CE_TYPE:
+            return _NOBODY_ANSWERED in (header(record.headers, "ce_id") or "")
+        return kind is None or kind in _READ
+
+    def add(self, received: Received) -> None:
+        """Take a fact in."""
+        run_id = received.envelope.subject
+        if received.key is not None and _may_ask(received.message):
+            self._with_forms.add(received.key)
+        self._runs.setdefault(run_id, Listed(run_id)).add(received)
+
+    def summaries(self) -> list[RunSummary]:
+        """Give a line about each run, the newest last."""
+        lines = (run.summary() for run in self._runs.values())
+        return sorted(lines, key=lambda line: line.began_ms)
+
+
+def _may_ask(fact: Message) -> bool:
+    if isinstance(fact, PlanAmended):
+        steps = [*fact.amendment.add, *fact.amendment.replace]
+    elif isinstance(fact, PlanCreated):
+        steps = fact.plan.steps
+    else:
+        return isinstance(fact, RetryRequested)  # which brings its plan along
+    return any(step.agent == HUMAN and step.approval is None for step in steps)

@@ -18,6 +18,7 @@ from starlings.choreography import (
     Phase,
     Run,
     RunPhase,
+    StepState,
     begin,
     fold,
     goes_on,
@@ -44,10 +45,12 @@ from starlings.messages import (
     Usage,
 )
 
+from .answering import asked_form
+
 UNPLANNED = "unplanned"
 CHOREOGRAPHY = "choreography"  # events that nobody planned: there is no end to wait for
 PAUSED = "paused"
-ASKING = "asking"  # a person's yes or no is waited for
+ASKING = "asking"  # a person's yes or no, or the answer to a form, is waited for
 _UNREADABLE = (InvariantBroken, ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 
@@ -211,5 +214,11 @@ class RunView:
             return UNPLANNED if not self.chain.events else CHOREOGRAPHY
         if self.run.paused and self.run.phase is RunPhase.RUNNING:
             return PAUSED
-        asks = any(s.phase is Phase.ASKING and s.spec.approval for s in self.run.order)
+        asks = any(self._asks(step) for step in self.run.order)
         return ASKING if asks else self.run.phase.value
+
+    def _asks(self, step: StepState) -> bool:
+        if step.phase is Phase.RUNNING:
+            trace = self.traces.get(step.spec.id)
+            return trace is not None and bool(asked_form(step.spec.agent, trace.progress))
+        return step.phase is Phase.ASKING and step.spec.approval is not None

@@ -43,6 +43,7 @@ from starlings.choreography import (
     reopen,
     snapshot,
 )
+from starlings.form_answers import MemoryAnswers, answers_in_memory
 from starlings.messages import (
     AmendmentRejected,
     CommandRefused,
@@ -56,6 +57,7 @@ from starlings.messages import (
     RetryRequested,
     RunDone,
     RunOptions,
+    SignalReceived,
     StepProgress,
     StepReady,
     StepStarted,
@@ -125,7 +127,8 @@ class LocalRun:
     def tell(self, fact: Message) -> None:
         """Put a command into the run, such as `CancelRequested`, `ApprovalGiven`, `SignalReceived`.
 
-        What comes too early or too late is ignored, as on Kafka; `on_fact` may call this.
+        A signal named `answer_name(step_id)` answers the form of a step of the agent `human`. What
+        comes too early or too late is ignored, as on Kafka; `on_fact` may call this.
         """
         self._inbox.put_nowait(fact)
 
@@ -174,10 +177,16 @@ class LocalRun:
             await self._clean_up()
 
     async def _see_through(self, run: Run, change: Change) -> RunDone:
+        with answers_in_memory() as answers:
+            return await self._fold_on(run, change, answers)
+
+    async def _fold_on(self, run: Run, change: Change, answers: MemoryAnswers) -> RunDone:
         self._take_up(run, change)
         while True:
             fact = await self._next(run)
             self._record(fact)
+            if isinstance(fact, SignalReceived):
+                answers.hear(fact)
             outcome = fold(run, fact, at_ms=self._now_ms())
             if isinstance(fact, RunDone):
                 self._ended = run

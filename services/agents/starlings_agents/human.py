@@ -14,11 +14,12 @@ from typing import Any
 from pydantic import BaseModel, JsonValue
 
 from starlings import Ready, Sensor, StepContext, StepFailed, Waiting
+from starlings.form_answers import answers_in_memory
 from starlings.forms import Form
 
-from .human_answers import MemoryAnswers, answers, answers_in_memory
+from .human_answers import answers
 
-__all__ = ["MemoryAnswers", "agent", "answers_in_memory"]
+__all__ = ["agent", "answers_in_memory"]
 
 _SHOWN_CHARACTERS = 500
 
@@ -37,6 +38,7 @@ class _Asked(BaseModel):
     position: int
     since_s: float
     problems: list[str] = []
+    refused: int = 0  # answers that did not fit: two of them may have the same problems
 
 
 @agent.poke
@@ -48,16 +50,17 @@ async def look(form: Form, ctx: StepContext) -> Ready | Waiting:
     given, position = await answers().since(
         ctx.run_id, ctx.step_id, asked.position if asked else None
     )
-    problems = asked.problems if asked else []
+    problems, refused = (asked.problems, asked.refused) if asked else ([], 0)
     for answer in given:
         filled, problems = form.check(answer.payload)
         if not problems:
             return _answered(filled, answer.by)
+        refused += 1
     since_s = asked.since_s if asked else time.time()
     if form.timeout_s is not None and time.time() - since_s >= form.timeout_s:
         return _out_of_time(form)
-    left = _Asked(position=position, since_s=since_s, problems=problems)
-    return Waiting(state=left.model_dump(mode="json"), progress=_shown(form, problems))
+    left = _Asked(position=position, since_s=since_s, problems=problems, refused=refused)
+    return Waiting(state=left.model_dump(mode="json"), progress=_shown(form, left))
 
 
 def _check_time(form: Form, ctx: StepContext) -> None:
@@ -88,9 +91,10 @@ def _out_of_time(form: Form) -> Ready:
     return _answered(answer, "default")
 
 
-def _shown(form: Form, problems: list[str]) -> dict[str, Any]:
+def _shown(form: Form, asked: _Asked) -> dict[str, Any]:
     fields = {name: field.type for name, field in form.fields.items()}
     said: dict[str, Any] = {"asks": form.question[:_SHOWN_CHARACTERS], "fields": fields}
-    if problems:
-        said["problems"] = [problem[:_SHOWN_CHARACTERS] for problem in problems[:20]]
+    if asked.problems:
+        said["problems"] = [problem[:_SHOWN_CHARACTERS] for problem in asked.problems[:20]]
+        said["refused"] = asked.refused
     return said

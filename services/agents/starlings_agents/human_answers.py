@@ -9,18 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
-from pydantic import JsonValue
 
 from starlings.blobs import BlobStore
+from starlings.form_answers import Answer, Answers, answers_here
 from starlings.forms import answer_name
 from starlings.kafka.codec import Codec
 from starlings.kafka.connection import Connection, KafkaSettings
@@ -36,58 +32,9 @@ _POLL_MS = 200
 _Key = tuple[str, str]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What somebody has answered."""
-
-    payload: JsonValue
-    by: str
-
-
-class Answers(Protocol):
-    """Answers to one step's form from a position on, in order, and the position to go on from."""
-
-    async def since(
-        self, run_id: str, step_id: str, position: int | None
-    ) -> tuple[list[Answer], int]:
-        """Look; None is the first look."""
-
-
-class MemoryAnswers:
-    """Answers that are given within this process, for tests and notebooks."""
-
-    def __init__(self) -> None:
-        self._given: dict[_Key, list[Answer]] = {}
-
-    def give(self, run_id: str, step_id: str, payload: JsonValue, *, by: str = "") -> None:
-        """Answer the form of a step, now or before it asks."""
-        self._given.setdefault((run_id, step_id), []).append(Answer(payload, by))
-
-    async def since(
-        self, run_id: str, step_id: str, position: int | None
-    ) -> tuple[list[Answer], int]:
-        """Look."""
-        given = self._given.get((run_id, step_id), [])
-        return given[position or 0 :], len(given)
-
-
-_memory: ContextVar[MemoryAnswers | None] = ContextVar("starlings_human_answers", default=None)
-
-
-@contextmanager
-def answers_in_memory() -> Iterator[MemoryAnswers]:
-    """Let forms of runs that begin in this block be answered by `give`, without Kafka."""
-    answers = MemoryAnswers()
-    token = _memory.set(answers)
-    try:
-        yield answers
-    finally:
-        _memory.reset(token)
-
-
 def answers() -> Answers:
     """Say where answers come from here."""
-    return _memory.get() or _log()
+    return answers_here() or _log()
 
 
 @lru_cache(maxsize=1)
