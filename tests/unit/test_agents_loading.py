@@ -114,6 +114,8 @@ def test_the_built_in_agents_are_found_by_their_entry_points():
     assert [agent.name for agent in builtin_agents()] == [
         "code",
         "container",
+        "critic",
+        "editor",
         "http",
         "human",
         "knowledge",
@@ -125,6 +127,7 @@ def test_the_built_in_agents_are_found_by_their_entry_points():
         "string",
         "weather",
         "web_search",
+        "writer",
     ]
 
 

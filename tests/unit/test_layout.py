@@ -17,6 +17,7 @@ import pytest
         ("starlings_agents.container", {"duckdb", "asyncpg", "openai"}),
         ("starlings_agents.sql", {"asyncpg", "httpx", "openai"}),
         ("starlings_agents.web_search", {"ddgs", "trafilatura", "lxml"}),
+        ("starlings_agents.writer", {"ddgs", "trafilatura", "duckdb", "openai", "httpx"}),
         ("starlings_agents.http", {"ddgs", "trafilatura", "smtplib"}),
         ("starlings_agents.notify", {"ddgs", "trafilatura"}),
         ("starlings_planner.service", {"typer", "jgo", "starlette"}),

@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from starlings.agents.context import StepContext
@@ -72,35 +72,41 @@ class Reflection(Strategy):
         return Result(output, summary=shorten(best.text))
 
     async def _best(self, assignment: Assignment, ctx: StepContext) -> _Reviewed:
-        critic = ctx.model if self.critic is None else ctx.model.using(self.critic)
         text = await draft(ctx.model, assignment, _prompt("draft"), key="reflection/draft")
-        best: _Reviewed | None = None
-        for number in range(1, self.rounds + 1):
-            said = await review(
-                critic,
-                assignment,
-                _prompt("review"),
-                text,
-                key=f"reflection/review/{number}",
-                pass_score=self.pass_score,
-                criteria=str(self.criteria).strip(),
-            )
-            await ctx.heartbeat({"round": number, "score": said.score, "accepted": said.accepted})
-            if best is None or said.accepted or said.score >= best.review.score:
-                best = _Reviewed(text, said, number)
-            best = best._replace(rounds=number)
-            if said.accepted or number == self.rounds:
+        best = _Reviewed(text, await self._review(assignment, text, 1), 1)
+        said = best.review
+        for number in range(2, self.rounds + 1):
+            if said.accepted:
                 break
-            key = f"reflection/revision/{number}"
             revised = await revise(
-                ctx.model, assignment, _prompt("revise"), text, points=said.points, key=key
+                ctx.model,
+                assignment,
+                _prompt("revise"),
+                text,
+                points=said.points,
+                key=f"reflection/revision/{number}",
             )
             if revised == text:
                 break
-            text = revised
-        if best is None:
-            raise RuntimeError("there is a round at least")
+            text, said = revised, await self._review(assignment, revised, number)
+            if said.accepted or said.score >= best.review.score:
+                best = _Reviewed(text, said, number)
+            best = best._replace(rounds=number)
         return best
+
+    async def _review(self, assignment: Assignment, text: str, number: int) -> Review:
+        ctx, criteria = assignment.ctx, str(self.criteria).strip()
+        looked_at = f"What to look at above all:\n{criteria}" if criteria else ""
+        said = await review(
+            ctx.model if self.critic is None else ctx.model.using(self.critic),
+            replace(assignment, more=looked_at),
+            _prompt("review"),
+            text,
+            key=f"reflection/review/{number}",
+            pass_score=self.pass_score,
+        )
+        await ctx.heartbeat({"round": number, "score": said.score, "accepted": said.accepted})
+        return said
 
 
 class _Reviewed(NamedTuple):

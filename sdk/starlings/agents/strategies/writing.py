@@ -6,6 +6,7 @@ may quote what a stranger wrote. Results of earlier steps go along whole, up to 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ class Assignment:
     agent: Agent
     ready: StepReady
     ctx: StepContext
+    more: str = ""  # rules beside those of the agent
 
     def messages(
         self, role: str, prompt: Prompt, data: dict[str, Any] | None = None, **blanks: object
@@ -41,7 +43,7 @@ class Assignment:
         """Write a question: rules of the role, results, task, and data beside the step's input."""
         rules = prompt.filled(data_rule=DATA_RULE, **blanks)
         who = f"{role_line(role)}\n{self.agent.description}"
-        parts = [who, rules, self.agent.instructions]
+        parts = [who, rules, self.agent.instructions, self.more]
         given = self.ready.input
         if data is not None:
             given = data if given is None else {"input": given, **data}
@@ -74,18 +76,18 @@ async def review(
     *,
     key: str,
     pass_score: int = PASS_SCORE,
-    criteria: str = "",
+    criteria: Sequence[str] = (),
 ) -> Review:
-    """Ask for a review of a text.
+    """Ask for a review of a text; `criteria` come from whoever asks for it, and so go as data.
 
     Raises:
         ModelAway: the model cannot be asked now.
         ModelFailed: it gave no usable answer.
     """
     data: dict[str, Any] = {"draft": text}
-    messages = assignment.messages(CRITIC, prompt, data, pass_score=pass_score)
     if criteria:
-        messages[0]["content"] += f"\n\nWhat to look at above all:\n{criteria}"
+        data["criteria"] = list(criteria)
+    messages = assignment.messages(CRITIC, prompt, data, pass_score=pass_score)
     value = await model.structured(
         messages,
         Review.model_json_schema(),

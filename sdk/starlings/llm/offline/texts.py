@@ -18,7 +18,8 @@ from starlings.llm.prompts import CRITIC, EDITOR, JUDGE, PANELIST, WRITER, TaskM
 
 _RULES = "the offline rules"
 _LEAD = re.compile(
-    r"^(?:please )?(?:write|draft|compose|prepare|explain|summari[sz]e|answer|decide|discuss)\b"
+    r"^(?:please )?"
+    r"(?:write|draft|compose|prepare|report|explain|summari[sz]e|revise|edit|answer|discuss)\b"
     r"(?:.*?\b(?:about|on|of)\b)?[\s:,]*",
     re.IGNORECASE,
 )

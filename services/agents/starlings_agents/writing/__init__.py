@@ -1,0 +1,1 @@
+"""What the agents `writer`, `critic` and `editor` share: settings, and which text is meant."""
