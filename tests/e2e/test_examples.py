@@ -62,3 +62,10 @@ async def test_a_chain_of_prompts_plays_back_its_answers_in_every_process(servic
     started(services, "prompt_chain", "web_search", env=settings)
     ended = await done(services, "prompt_chain", "chain.yaml")
     assert "the biggest crowd had 750,000" in str(ended.output)
+
+
+async def test_a_manager_adds_the_steps_of_its_workers_to_its_own_run(services):
+    started(services, "travel", env=offline().settings_of(EXAMPLES / "travel"))
+    ended = await done(services, "travel", "paris.yaml")
+    assert [step.step_id for step in ended.steps] == ["manage", "flight", "stay", "summary"]
+    assert "317 EUR together" in str(ended.output)

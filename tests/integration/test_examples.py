@@ -29,6 +29,38 @@ pytestmark = pytest.mark.timeout(300)  # one at a time on this machine has the e
 
 #: What each command of an example's README prints, among the rest.
 TOLD = {
+    "debate": [
+        [
+            "Plan 1 step",
+            "✓ decide panel Leave the birds in peace, cover the platforms below the roost",
+            '"decided_by": "judge", "votes": 2, "reason": "It helps the travellers at once',
+        ]
+    ],
+    "research_react": [
+        [
+            "✓ answer researcher It was 25 times as large: about 750,000 birds",
+            "(http://127.0.0.1:8973/pages/size.html)",
+            "4 model calls",
+        ]
+    ],
+    "travel": [
+        [
+            "Plan 2 steps",
+            '✓ manage travel_manager ["flight", "stay"]',
+            "✓ flight flight_search Oslo to Paris on 2030-05-01 at 13:45 for 95 EUR",
+            "✓ stay hotel_search Pension Étourneau, 3 nights for 222 EUR",
+            "✓ summary travel_desk Off to Paris!",
+        ]
+    ],
+    "write_review_edit": [
+        [
+            "✓ text author Stay for the dusk!",
+            "» ask_editor board skipped: its condition does not hold",
+            "✓ put_up board on the board",
+            "28,000 were counted last winter",
+            "4 model calls",
+        ]
+    ],
     "planner_waves": [
         [
             "Plan 3 steps ├── s1 math Calculate 5 factorial ├── s2 string count the words",

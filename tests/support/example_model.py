@@ -12,6 +12,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,35 +30,37 @@ SCRIPTS = Path(__file__).parent / "example_answers"
 
 
 class Script:
-    """The answers of one example: the first whose words all stand in the question is given."""
+    """The answers of one example: the first whose words all stand in the question is given.
+
+    `turn`: how many results of tools are in it. Of `says_each` one after the other is given.
+    """
 
     def __init__(self, example: str) -> None:
         text = (SCRIPTS / f"{example}.yaml").read_text(encoding="utf-8")
         self._answers: list[dict[str, Any]] = yaml.safe_load(text)
+        self._given: Counter[int] = Counter()
 
     def __call__(self, asked: dict[str, Any]) -> Reply:
         """Find the answer."""
         messages = asked["messages"]
         question = "\n".join(str(message.get("content") or "") for message in messages)
         turns = sum(message["role"] == "tool" for message in messages)
-        for answer in self._answers:
+        for number, answer in enumerate(self._answers):
             fits = all(words in question for words in answer["asked"])
-            if fits and answer.get("turn", turns) == turns and _model(answer, asked):
-                return _reply(answer)
+            if fits and answer.get("turn", turns) == turns:
+                each = answer.get("says_each", [answer.get("says")])
+                self._given[number] += 1
+                return _reply(each[(self._given[number] - 1) % len(each)], answer.get("call"))
         return refusal(418, f"no answer is written for: {question[-2000:]}")
 
 
-def _model(answer: dict[str, Any], asked: dict[str, Any]) -> bool:
-    return bool(answer.get("model", asked["model"]) == asked["model"])
-
-
-def _reply(answer: dict[str, Any]) -> Reply:
-    if "call" in answer:
-        function = {**answer["call"], "arguments": json.dumps(answer["call"]["arguments"])}
-        call = {"id": "call_1", "type": "function", "function": function}
-        return Reply(message={"tool_calls": [call]}, text=answer.get("says"))
-    said = answer["says"]
-    return Reply(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False))
+def _reply(says: Any, call: dict[str, Any] | None) -> Reply:
+    text = says if isinstance(says, str) else json.dumps(says, ensure_ascii=False)
+    if call is None:
+        return Reply(text)
+    function = {**call, "arguments": json.dumps(call["arguments"])}
+    made = {"id": "call_1", "type": "function", "function": function}
+    return Reply(text, message={"tool_calls": [made]})
 
 
 @contextmanager
