@@ -220,6 +220,8 @@ async def test_topics_are_checked_and_created(services, starlings):
     assert (await starlings("topics", "check", "--agent", "shop")).code == 0
     names = {entry["topic"] for entry in (await starlings("topics", "ls", "--json")).document}
     assert f"{services.topics.prefix}new.steps.shop" in names
+    more = await starlings("topics", "ensure", "--dry-run", "--agent", "knowledge", "--json")
+    assert f"{services.topics.prefix}new.knowledge.main" in {c["topic"] for c in more.document}
 
 
 async def test_the_doctor_says_who_is_missing_and_how_to_start_it(services, starlings):

@@ -10,6 +10,7 @@ from aiokafka import TopicPartition
 from starlings.client import Client
 from starlings.kafka.admin import check_topics
 from starlings.messages import RunOutcome
+from starlings_agents.knowledge.settings import topics
 
 pytestmark = pytest.mark.kafka
 
@@ -63,7 +64,7 @@ async def test_what_was_learned_survives_the_store(system):
         system.start("knowledge_query", env=reads)  # begins without a store
         assert await ended(client, asking("owls", forgotten["position"])) == second
 
-    spec = system.topics.knowledge_spec("main")
+    spec = system.topics.own_spec(topics()[0])
     await check_topics(system.connection(), [spec])  # compacted, as it has to be
     async with system.connection().reading() as consumer:
         places = [TopicPartition(spec.name, n) for n in range(spec.partitions)]

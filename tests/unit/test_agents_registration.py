@@ -6,10 +6,10 @@ import dataclasses
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from starlings import Agent, StepContext
-from starlings.messages import AgentDefined, ConfigError
+from starlings.messages import AgentDefined, AgentTopic, ConfigError, Topics
 
 
 class Trip(BaseModel):
@@ -266,3 +266,35 @@ def test_the_context_is_frozen_and_names_the_attempt():
     assert ctx.idempotency_key == "r1/s2/3"
     with pytest.raises(dataclasses.FrozenInstanceError):
         ctx.attempt = 4
+
+
+def test_topics_of_its_own_are_in_the_definition_and_among_the_topics_of_agents():
+    own = AgentTopic(name="prices.eu", compacted=True, description="the latest prices")
+    for topics in ([own], lambda: [own]):
+        made = agent(topics=topics)
+        made.tool(nothing)
+        definition = AgentDefined.model_validate_json(made.definition().as_json())
+        assert definition.topics == [own]
+        spec = {spec.name: spec for spec in Topics().specs_of([definition], partitions=3)}[
+            "starlings.prices.eu"
+        ]
+        assert (spec.partitions, spec.settings["cleanup.policy"]) == (3, "compact")
+
+
+def nothing() -> str:
+    """Does nothing."""
+    return ""
+
+
+@pytest.mark.parametrize(
+    "name", ["steps.math", "checkpoints.x", "facts.y", "events", "a..b", "A.b"]
+)
+def test_a_topic_of_its_own_cannot_be_one_of_others(name):
+    with pytest.raises(ValidationError):
+        AgentTopic(name=name)
+
+
+def test_without_topics_of_its_own_none_are_told():
+    made = agent()
+    made.tool(nothing)
+    assert b"topics" not in made.definition().as_json()

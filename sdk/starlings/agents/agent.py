@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from starlings.llm.choice import ModelChoice
 from starlings.llm.prompt_file import Prompt
-from starlings.messages import AgentDefined, RetryPolicy
+from starlings.messages import AgentDefined, AgentTopic, RetryPolicy
 from starlings.messages.base import AGENT_PATTERN
 
 from .compensation_function import CompensationFunction
@@ -48,6 +48,8 @@ class Agent:
         strategy: how a model does its steps: "tool-plan" (where there are tools, unless said
             otherwise), "react", "reflection", "debate", or an object such as `ReAct(max_turns=8)`.
         retry: how often its steps are tried, where neither the step nor the run says otherwise.
+        topics: topics that it needs beside those of its steps, as `AgentTopic(name="prices.eu")`,
+            or a function that names them, called when the definition is made.
         limits: how many steps at once, over all instances of all agents that name the limit.
     """
 
@@ -64,6 +66,7 @@ class Agent:
         scales_from_zero: bool = False,
         retry: RetryPolicy | None = None,
         limits: Sequence[Limit] = (),
+        topics: Sequence[AgentTopic] | Callable[[], Sequence[AgentTopic]] = (),
     ) -> None:
         if not isinstance(name, str) or not re.fullmatch(AGENT_PATTERN[1:-1], name):
             raise agent_error(
@@ -93,6 +96,7 @@ class Agent:
         self.limits = tuple(limits)
         if len({limit.name for limit in self.limits}) < len(self.limits):
             raise agent_error(f"agent {name!r} names a limit twice")
+        self.topics = topics
         self._tools: dict[str, Tool] = {}
         self._step: StepFunction | None = None
         self._compensation: CompensationFunction | None = None
@@ -284,6 +288,7 @@ class Agent:
             takes_steps=self.takes_steps,
             listens=sorted(self._reactions),
             emits=sorted({name for r in self._reactions.values() for name in r.emits.values()}),
+            topics=list(self.topics() if callable(self.topics) else self.topics),
             scales_from_zero=self.scales_from_zero,
             compensates=self.compensates,
             retry=self.retry,

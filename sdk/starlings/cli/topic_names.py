@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from starlings.agents.registry_view import registry_view
 from starlings.blobs import BlobStore
 from starlings.kafka.codec import Codec
 from starlings.kafka.connection import Connection
-from starlings.messages import AgentDefined, Topics, TopicSpec
+from starlings.messages import AgentDefined, ConfigError, Topics, TopicSpec
 from starlings.messages.topics import AGENT_PARTITIONS
 from starlings.service import ServiceSettings, load_settings
 
@@ -67,7 +68,7 @@ async def wanted_topics(
         from starlings.agents.loading import builtin_agents  # noqa: PLC0415 - slow to load
 
         agents += [agent.definition() for agent in builtin_agents()]
-    agents += [AgentDefined(agent=name) for name in names if "." not in name]
+    agents += [_definition(name) for name in names if "." not in name]
     variants = [name.split(".", 1) for name in names if "." in name]
     topics = settings.topics
     specs = topics.core_specs(partitions=partitions or settings.partitions)
@@ -77,6 +78,16 @@ async def wanted_topics(
     own += [s for event in events for s in topics.event_specs(event, partitions=each)]
     specs += sorted({spec.name: spec for spec in own}.values(), key=lambda spec: spec.name)
     return Wanted(kafka, topics, specs)
+
+
+def _definition(name: str) -> AgentDefined:
+    """Describe an agent that is named: an installed one by itself, which may need more topics."""
+    from starlings.agents.installed import offered_agents  # noqa: PLC0415 - slow to load
+
+    for offer in offered_agents(name):
+        with suppress(ConfigError):  # what it needs is installed elsewhere
+            return offer.load().definition()
+    return AgentDefined(agent=name)
 
 
 async def _registered(kafka: Connection, settings: ServiceSettings) -> list[AgentDefined]:

@@ -104,7 +104,7 @@ from .plan import (
     Step,
     Timeouts,
 )
-from .registry import AgentAlive, AgentCooldown, AgentDefined, ToolDefinition
+from .registry import AgentAlive, AgentCooldown, AgentDefined, AgentTopic, ToolDefinition
 from .requests import read_request
 from .topics import Topics, TopicSpec, agent_key, cooldown_key, origin_key, run_key, step_key
 from .usage import Usage
@@ -161,6 +161,7 @@ __all__ = [
     "AgentAlive",
     "AgentCooldown",
     "AgentDefined",
+    "AgentTopic",
     "Amendment",
     "AmendmentRejected",
     "Approval",

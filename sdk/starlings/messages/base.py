@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sized
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
@@ -36,6 +37,11 @@ def is_false(value: object) -> bool:
 def is_zero(value: object) -> bool:
     """Say whether a count is to be left out of the JSON."""
     return value == 0
+
+
+def is_empty(value: Sized) -> bool:
+    """Say whether a list is to be left out of the JSON."""
+    return not value
 
 
 class Model(BaseModel):

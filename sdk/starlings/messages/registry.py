@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, field_validator
 
-from .base import AgentName, Message, Model, VariantName
+from .base import AgentName, Message, Model, VariantName, is_empty
 from .domain import EventType
 from .plan import RetryPolicy
+
+_TAKEN = frozenset({"steps", "checkpoints", "facts"})
 
 
 class ToolDefinition(Model):
@@ -20,6 +22,27 @@ class ToolDefinition(Model):
         default_factory=lambda: {"type": "object", "properties": {}},
         description="JSON Schema (2020-12) of the arguments object",
     )
+
+
+class AgentTopic(Model):
+    """A topic that an agent needs beside those of its steps and events."""
+
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_-]{0,62}(\.[a-z0-9_-]{1,63})+$",
+        max_length=190,
+        description="without the prefix of the installation: `knowledge.main`",
+    )
+    compacted: bool = False
+    description: str = ""
+
+    @field_validator("name")
+    @classmethod
+    def _is_of_its_own(cls, name: str) -> str:
+        if name.split(".", 1)[0] in _TAKEN:
+            raise ValueError(
+                f"topics that begin with {', '.join(sorted(_TAKEN))} have others' names"
+            )
+        return name
 
 
 class AgentDefined(Message):
@@ -40,6 +63,12 @@ class AgentDefined(Message):
     )
     emits: list[EventType] = Field(
         default_factory=list, description="types of the domain events that it may emit then"
+    )
+    topics: list[AgentTopic] = Field(
+        default_factory=list,
+        exclude_if=is_empty,
+        max_length=100,
+        description="topics that it needs beside those of its steps and events",
     )
     scales_from_zero: bool = False
     compensates: bool = Field(default=False, description="whether it can undo its steps")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from .domain import EVENT_TYPE_PATTERN
 from .errors import ConfigError
-from .registry import AgentDefined
+from .registry import AgentDefined, AgentTopic
 
 DAY_MS = 86_400_000
 AGENT_PARTITIONS = 8
@@ -205,24 +205,22 @@ class Topics:
             ),
         ]
 
-    def knowledge_spec(self, base: str, *, partitions: int = AGENT_PARTITIONS) -> TopicSpec:
-        """Topic of a knowledge base: the latest word about each document, keyed by document."""
-        return TopicSpec(
-            f"{self.prefix}knowledge.{base}",
-            partitions,
-            {"cleanup.policy": "compact"},
-            f"what the knowledge base {base} has learned",
-        )
+    def own_spec(self, topic: AgentTopic, *, partitions: int = AGENT_PARTITIONS) -> TopicSpec:
+        """Topic that an agent needs for itself."""
+        policy = "compact" if topic.compacted else "delete"
+        settings = {"cleanup.policy": policy}
+        return TopicSpec(f"{self.prefix}{topic.name}", partitions, settings, topic.description)
 
     def specs_of(
         self, agents: Iterable[AgentDefined], *, partitions: int = AGENT_PARTITIONS
     ) -> list[TopicSpec]:
-        """Topics of agents: of their steps, and of the events that they hear of and emit."""
+        """Topics of agents: of their steps, the events that they hear of and emit, their own."""
         specs: dict[str, TopicSpec] = {}
         for agent in agents:
             own = self.agent_specs(agent.agent, partitions=partitions) if agent.takes_steps else []
             for event_type in (*agent.listens, *agent.emits):
                 own += self.event_specs(event_type, partitions=partitions)
+            own += [self.own_spec(topic, partitions=partitions) for topic in agent.topics]
             specs |= {spec.name: spec for spec in own}
         return list(specs.values())
 

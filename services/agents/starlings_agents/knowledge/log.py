@@ -125,8 +125,7 @@ class KafkaLog:
     def __init__(self) -> None:
         self.store: Path | None = None
         self._settings = load_settings(AgentSettings)
-        base = load_settings(KnowledgeSettings).base
-        self._spec = self._settings.topics.knowledge_spec(base)
+        self._spec = self._settings.topics.own_spec(load_settings(KnowledgeSettings).topic)
         self._connection = Connection(load_settings(KafkaSettings), client_id="starlings-knowledge")
         self.name = f"{self._connection.bootstrap}/{self._spec.name}"
 
@@ -172,8 +171,8 @@ class KafkaLog:
             await ensure_topics(self._connection, [self._spec])
         elif found.missing:
             raise StepFailed(
-                f"topic {topic} is missing: create it with cleanup.policy=compact, or set "
-                "STARLINGS_ENSURE_TOPICS=true",
+                f"topic {topic} is missing: run `starlings topics ensure --agent knowledge`, or "
+                "set STARLINGS_ENSURE_TOPICS=true",
                 code=AWAY,
             )
         else:

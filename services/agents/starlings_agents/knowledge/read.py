@@ -20,7 +20,7 @@ from starlings.service import load_settings
 from .changes import read_positions, write_positions
 from .log import KnowledgeLog, knowledge_log
 from .ranking import joined
-from .settings import KnowledgeSettings
+from .settings import KnowledgeSettings, topics
 from .store import Passage, Store
 
 RANKED = 100
@@ -29,6 +29,7 @@ _VECTORS_PER_QUERY = 512
 query = Agent(
     "knowledge_query",
     description="Finds what the knowledge base says about a question: passages with their sources",
+    topics=topics,
 )
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from starlings.messages import AgentTopic
+from starlings.service import load_settings
+
 
 class KnowledgeSettings(BaseSettings):
     """Which knowledge base, and where an instance that reads keeps its store."""
@@ -36,9 +39,23 @@ class KnowledgeSettings(BaseSettings):
         default=None, description="model of OPENAI_BASE_URL that ranks by meaning; unset: by words"
     )
 
+    @property
+    def topic(self) -> AgentTopic:
+        """Topic of the knowledge base: the latest word about each document, keyed by document."""
+        return AgentTopic(
+            name=f"knowledge.{self.base}",
+            compacted=True,
+            description=f"what the knowledge base {self.base} has learned",
+        )
+
     def store_of(self, name: str) -> Path:
         """Say where the store is, for the knowledge base of this name on one Kafka."""
         if self.store is not None:
             return self.store
         data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
         return (data / "starlings" / "knowledge" / f"{name}.sqlite").absolute()
+
+
+def topics() -> list[AgentTopic]:
+    """Name the topics that both sides need."""
+    return [load_settings(KnowledgeSettings).topic]

@@ -16,11 +16,13 @@ from starlings import Agent, Result, StepContext, StepFailed
 
 from .changes import LONGEST_TEXT_BYTES, DocumentId, KnowledgeChange, write_positions
 from .log import knowledge_log
+from .settings import topics
 
 agent = Agent(
     "knowledge",
     description="Learns texts for the knowledge base, and forgets them",
     instructions="Learn texts word for word; invent nothing.",
+    topics=topics,
 )
 
 
