@@ -12,8 +12,11 @@ from collections.abc import AsyncGenerator
 
 import pytest
 from support.services import Services
+from support.waiting import wait_until
 
 from starlings.agents.installed import offered_agents
+from starlings.cli.scaffold import write_agent
+from starlings.client import RunNotFound
 from starlings.messages import RunOutcome
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -99,3 +102,38 @@ async def test_all_installed_agents_are_alive_and_say_what_they_need(services):
     errors = {step.step_id: step.error.message for step in failed.steps}
     for name, (_, setting) in UNSET.items():
         assert setting in errors[name]
+
+
+@pytest.mark.timeout(240)
+async def test_what_new_agent_writes_runs_from_its_folder_and_again_when_it_changes(services):
+    for kind in ("function", "react"):
+        write_agent(f"my-{kind}", kind, services.folder / kind)
+    async with dev(services, "function:agent", "./react", "--no-builtin") as said:
+        assert await agents(services) == {"my-function": True, "my-react": True}
+        async with services.client() as client:
+            assert await _reserve(client) is None
+            emitted = await client.emit("order_placed", {"number": 7, "item": "worm"})
+            await wait_until(
+                lambda: _confirmed(emitted), timeout_s=60, message="the order is confirmed"
+            )
+
+            module = services.folder / "function" / "my_function.py"
+            module.write_text(module.read_text().replace("FREE = 12", "FREE = 1"))
+            await wait_until(
+                lambda: _reserve(client), timeout_s=90, message="the changed code is at work"
+            )
+    assert any("my_function.py changed: starting agent my-function again" in line for line in said)
+
+
+async def _reserve(client) -> str | None:
+    """Reserve two seats; tell why that did not go."""
+    run = await client.submit(plan=[{"agent": "my-function", "input": {"seats": 2}}])
+    (step,) = (await run.result(timeout_s=60)).steps
+    return step.error and step.error.code
+
+
+async def _confirmed(emitted) -> bool:
+    with contextlib.suppress(RunNotFound):  # until somebody has reacted
+        events = (await emitted.view()).chain.events.values()
+        return any(event.type == "order_confirmed" for event in events)
+    return False

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from .commands import agents, broker, control, dlq, doctor, emit, plan, run, runs, system, topics
+from .commands import (
+    agents,
+    broker,
+    control,
+    dlq,
+    doctor,
+    emit,
+    new,
+    plan,
+    run,
+    runs,
+    system,
+    topics,
+)
 from .exits import EPILOG
 
 app = typer.Typer(
@@ -39,5 +52,5 @@ def _options(
     """Plans of AI agents, run as choreography on Kafka."""
 
 
-for module in (system, run, emit, runs, control, plan, agents, topics, dlq, broker, doctor):
+for module in (system, run, emit, runs, control, plan, agents, new, topics, dlq, broker, doctor):
     module.register(app)

@@ -13,9 +13,10 @@ from starlings.cli.app import app
 DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
 RUNS = ["run", "emit", "runs", "show", "watch", "output", "cancel", "plan", "validate"]
 WORDS = ["pause", "resume", "retry", "signal", "approve", "reject", "answer"]
-TOP = ["demo", "dev", *RUNS, *WORDS, "agents", "agent", "topics", "dlq", "broker", "doctor"]
+TOP = ["demo", "dev", *RUNS, *WORDS, "agents", "agent", "new", "topics", "dlq", "broker", "doctor"]
 NESTED = {
     "agent": ["run", "try"],
+    "new": ["agent"],
     "topics": ["ensure", "check", "ls"],
     "dlq": ["ls", "show", "redrive", "discard"],
     "broker": ["up", "down", "status", "logs", "reset"],
@@ -41,7 +42,7 @@ def test_help_says_what_a_command_does_and_what_its_exit_codes_mean(starlings, p
 
 
 def test_every_command_that_prints_data_offers_json(starlings):
-    without = [["demo"], ["dev"], ["agent", "run"], ["broker", "logs"]]
+    without = [["demo"], ["dev"], ["agent", "run"], ["new", "agent"], ["broker", "logs"]]
     for path in COMMANDS:
         if path in without or (path[0] in NESTED and len(path) == 1):
             continue

@@ -17,6 +17,8 @@ import typer
 from starlings.cli.options import Json
 from starlings.cli.times import parse_duration
 
+from .event_try import try_event
+
 if TYPE_CHECKING:
     from starlings.agents import Agent
     from starlings.messages import StepDone, StepReady
@@ -41,13 +43,20 @@ def try_agent(
     args: Annotated[
         str | None, typer.Option(metavar="JSON", help="Arguments of the tool; @file reads a file.")
     ] = None,
+    event: Annotated[
+        str | None,
+        typer.Option(metavar="TYPE", help="Hand it an event, with --input as what has happened."),
+    ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(parser=parse_duration, metavar="DURATION", help="Limit of the step (30s)."),
     ] = None,
     json: Json = False,
 ) -> int:
-    """Do one step of an agent here and now, without Kafka, and show what comes of it."""
+    """Do one step of an agent here and now, without Kafka, and show what comes of it.
+
+    With --event, one of its reactions instead.
+    """
     from starlings.cli.exits import Exit  # noqa: PLC0415 - `--help` stays fast
     from starlings.cli.printing import print_json  # noqa: PLC0415
     from starlings.messages import StepOutcome  # noqa: PLC0415
@@ -60,6 +69,10 @@ def try_agent(
         "args": _read("--args", args),
         "timeouts": {"run_s": timeout},
     }
+    if event is not None:
+        if task or tool or args or timeout:
+            raise typer.BadParameter("--event takes --input alone beside it")
+        return asyncio.run(try_event(chosen, event, given["input"], json=json))
     ready = _ready(chosen, {name: value for name, value in given.items() if value is not None})
     done = asyncio.run(_execute(chosen, ready, silent=json))
     if json:
@@ -103,6 +116,10 @@ def _ready(agent: Agent, given: dict[str, Any]) -> StepReady:
 
     from starlings.messages import ConfigError, StepReady  # noqa: PLC0415
 
+    if not agent.takes_steps:
+        raise ConfigError(
+            f"{agent.name} takes no steps; hand it an event: --event {next(iter(agent.reactions))}"
+        )
     if not given["task"] and "input" not in given and "tool" not in given:
         raise ConfigError("say what the step is: give --task, --input or --tool")
     try:

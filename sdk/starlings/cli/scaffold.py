@@ -1,0 +1,172 @@
+"""What `starlings new agent` writes: a folder with an agent, its test, and what ships it.
+
+Nothing that exists is overwritten. The files are templates in `templates/agent`; what they say
+must pass the checks of this repository as written, whatever the agent's name is.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from string import Template
+
+from starlings.agents.installed import offered_agents
+from starlings.messages import ConfigError
+
+LONGEST_NAME = 63
+_FORM = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+_TAKEN = ("conftest", "setup")  # files that other programs read
+_COMMON = {
+    "pyproject.toml": "pyproject.toml",
+    "Dockerfile": "Dockerfile",
+    ".dockerignore": "dockerignore",
+    "values.yaml": "values.yaml",
+    "README.md": "README.md",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of agent, and what its README says of it."""
+
+    does: str
+    trial: str  # options of `starlings agent try`
+    work: str = ""  # the step of its plan; none: it reacts to events
+    ask: str = "starlings run --plan plan.yaml"
+
+
+KINDS = {
+    "function": Kind(
+        does="Reserves seats",
+        trial="--input '{\"seats\": 2}'",
+        work="input: {seats: 2}",
+    ),
+    "tools": Kind(
+        does="Converts temperatures between Celsius and Fahrenheit",
+        trial="--tool to_fahrenheit --args '{\"celsius\": 20}'",
+        work="tool: to_fahrenheit\n    args: {celsius: 20}",
+    ),
+    "job": Kind(
+        does="Renders films on a farm",
+        trial='--input \'{"film": "High tide"}\'',
+        work="input: {film: High tide}",
+    ),
+    "sensor": Kind(
+        does="Waits for a moment",
+        trial='--input \'{"at": "2020-01-01T00:00:00Z"}\'',
+        work='input: {at: "2020-01-01T00:00:00Z"}',
+    ),
+    "react": Kind(
+        does="Confirms or refuses orders when they are placed",
+        trial='--event order_placed --input \'{"number": 7, "item": "worm"}\'',
+        ask='starlings emit order_placed \'{"number": 7, "item": "worm"}\'',
+    ),
+}
+
+
+def write_agent(name: str, kind: str, folder: Path) -> list[Path]:
+    """Write the files of a new agent, and say which.
+
+    Raises:
+        ConfigError: the name cannot be used, or something is there already.
+    """
+    check_name(name)
+    if folder.exists() and not folder.is_dir():
+        raise _error(f"{folder} is a file; name a folder with --dir")
+    texts = {folder / file: text for file, text in _texts(name, KINDS[kind]).items()}
+    if there := [path.name for path in texts if path.exists()]:
+        raise _error(
+            f"{folder} has {', '.join(there)} already, and nothing is overwritten; "
+            "name another folder with --dir"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in texts.items():
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+    except OSError as error:
+        raise _error(f"{folder} cannot be written: {error}") from None
+    return list(texts)
+
+
+def check_name(name: str) -> None:
+    """See whether an agent, its topic, its module and its package can have a name.
+
+    Raises:
+        ConfigError: saying what is wrong with it.
+    """
+    if not _FORM.fullmatch(name) or len(name) > LONGEST_NAME:
+        raise _error(
+            f"an agent cannot be named {name!r}: take lower-case letters and digits, a letter "
+            f"first, single '-' or '_' in between, {LONGEST_NAME} characters at most{_rather(name)}"
+        )
+    if offers := offered_agents(name):
+        raise _error(
+            f"{name!r} is an agent of {offers[0].package}, which is installed: both would take "
+            "the same steps; take another name"
+        )
+    module = module_of(name)
+    if keyword.iskeyword(module):
+        raise _error(f"{name!r} is a word of Python, so no module can have the name; take another")
+    if module in _TAKEN or module in sys.stdlib_module_names or _is_importable(module):
+        raise _error(
+            f"there is a Python module {module!r} already, which {module}.py would hide; "
+            "take another name"
+        )
+
+
+def module_of(name: str) -> str:
+    """Name the module of an agent."""
+    return name.replace("-", "_")
+
+
+def _texts(name: str, kind: Kind) -> Mapping[str, str]:
+    module = module_of(name)
+    key = next(key for key, value in KINDS.items() if value is kind)
+    wanted = {f"{module}.py": f"{key}/agent.py", f"test_{module}.py": f"{key}/test_agent.py"}
+    if kind.work:
+        wanted["plan.yaml"] = "plan.yaml"
+    facts = (
+        "--fact order_placed --fact order_confirmed --fact order_refused",
+        "`facts.order_placed`",
+    )
+    steps = (f"--agent {name}", f"`steps.{name}`")
+    ensure, topic = steps if kind.work else facts
+    values = {
+        "name": name,
+        "module": module,
+        "version": version("starlings"),
+        "does": kind.does,
+        "trial": kind.trial,
+        "work": kind.work,
+        "ask": kind.ask,
+        "unit": "step" if kind.work else "reaction",
+        "ensure": ensure,
+        "topic": topic,
+    }
+    source = files("starlings.cli") / "templates" / "agent"
+    return {
+        file: Template((source / f"{template}.tmpl").read_text("utf-8")).substitute(values)
+        for file, template in (wanted | _COMMON).items()
+    }
+
+
+def _rather(name: str) -> str:
+    other = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789")[:LONGEST_NAME]
+    return f", such as {other!r}" if _FORM.fullmatch(other) else ""
+
+
+def _is_importable(module: str) -> bool:
+    found = find_spec(module)
+    return found is not None and found.origin is not None  # a folder alone is no module yet
+
+
+def _error(message: str) -> ConfigError:
+    return ConfigError(message, code="agent_not_written")
