@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         StepFailed,
         TransientError,
     )
+    from .planning.manager import Manager
     from .testing import LocalChoreography, LocalRun
 
 _HOMES = {
@@ -50,6 +51,7 @@ _HOMES = {
     "Limit": ".agents",
     "LocalChoreography": ".testing",
     "LocalRun": ".testing",
+    "Manager": ".planning.manager",
     "ModelChoice": ".llm",
     "ReAct": ".agents",
     "Ready": ".agents",
@@ -77,6 +79,7 @@ __all__ = [
     "Limit",
     "LocalChoreography",
     "LocalRun",
+    "Manager",
     "ModelChoice",
     "ReAct",
     "Ready",

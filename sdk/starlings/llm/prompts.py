@@ -161,8 +161,10 @@ def read_agents(system: str) -> list[AgentLines]:
 
 
 def read_request(user: str) -> str:
-    """Read the planner's request out of its user message."""
-    return user.removeprefix(REQUEST).strip()
+    """Read the planner's request out of its user message; a manager's has results and input."""
+    asked = f"\n{user}".partition(f"\n{REQUEST}")[2] or user
+    data = _INPUT.search(asked)
+    return (asked[: data.start()] if data else asked).strip()
 
 
 def read_task(user: str) -> TaskMessage:
