@@ -119,8 +119,8 @@ class Manager(Strategy):
         self, agent: Agent, ready: StepReady, workers: list[AgentDefined]
     ) -> list[dict[str, Any]]:
         bounds = (
-            f"There may be {self.most} steps at the most. Each step sees the results below, too, but "
-            f"not the input: say in its task what it needs of that.\n{DATA_RULE}"
+            f"There may be {self.most} steps at the most. Each step sees the results below, too, "
+            f"but not the input: say in its task what it needs of that.\n{DATA_RULE}"
         )
         rules = [
             f"{PLANNER_ROLE}\n\n{PROMPT.filled(agents=agent_list(workers))}",
