@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from starlings import Result, StepFailed, TransientError
 from starlings.messages import StarlingsError
+from starlings_agents.net.charsets import read_text
 from starlings_agents.net.fetching import Fetched, retry_after
 from starlings_agents.net.secret_values import Redactor
 
@@ -65,7 +66,7 @@ def _body(answer: Fetched, redactor: Redactor) -> JsonValue:
         or kind.startswith(_TEXT_TYPES)
         or kind.endswith(_TEXT_ENDINGS)
     ):
-        return redactor.text(_text(answer))
+        return redactor.text(read_text(answer.body, answer.charset))
     data = redactor.data(answer.body)
     return {"base64": base64.b64encode(data).decode(), "size_bytes": len(data)}
 
@@ -75,13 +76,6 @@ def _json(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
-
-
-def _text(answer: Fetched) -> str:
-    try:
-        return answer.body.decode(answer.charset or "utf-8", errors="replace")
-    except LookupError:
-        return answer.body.decode(errors="replace")
 
 
 def _refused(answer: Fetched, body: JsonValue, method: str) -> StarlingsError:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starlings import StepFailed
+from starlings_agents.net.charsets import read_text
 from starlings_agents.net.fetching import Fetched
 
 from .installed import check_installed
@@ -46,10 +47,7 @@ def plain_text(page: Fetched) -> str:
             f"{page.shown} is {page.media_type}, and only pages and texts can be read here",
             code="not_text",
         )
-    try:
-        return page.body.decode(page.charset or "utf-8", errors="replace")
-    except LookupError:
-        return page.body.decode(errors="replace")
+    return read_text(page.body, page.charset)
 
 
 async def extract_text(page: Fetched, *, max_chars: int) -> Text:
