@@ -19,7 +19,7 @@ from .state import COST, UNPRICED, Run
 
 CODE = "budget_exceeded"
 _SAID = {
-    "tokens": "{used:,.0f} of {allowed:,} tokens",
+    "tokens": "{used:,} of {allowed:,} tokens",
     "cost_usd": "${used:.6g} of ${allowed:g}",
     "wall_time_s": "{used:.6g} of {allowed:g} s",
 }

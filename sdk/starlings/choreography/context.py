@@ -26,7 +26,8 @@ _TEMPLATE = re.compile(
     r"\{\{\s*(?:steps\.([A-Za-z0-9][A-Za-z0-9_:-]*)\.(output|summary|state)"
     r"|(item|index)(?![A-Za-z0-9_]))([^{}]*)\}\}"
 )
-_PATH = re.compile(r"\.([A-Za-z_][A-Za-z0-9_-]*)|\[(\d+)\]|\['([^']*)'\]|\[\"([^\"]*)\"\]")
+# an index of more digits is none: Python reads no number of thousands of digits
+_PATH = re.compile(r"\.([A-Za-z_][A-Za-z0-9_-]*)|\[([0-9]{1,18})\]|\['([^']*)'\]|\[\"([^\"]*)\"\]")
 
 
 _write = json.JSONEncoder(ensure_ascii=False).encode  # made once: each step writes a few values

@@ -26,7 +26,7 @@ from starlings.messages.plan import (
     Step,
     Timeouts,
 )
-from starlings.messages.usage import Usage
+from starlings.messages.usage import MOST_USD, Usage
 
 from .transitions import (
     OUT,
@@ -46,6 +46,7 @@ from .transitions import (
 
 COST = "cost_nano_usd"
 UNPRICED = "unpriced_calls"
+LARGEST_COUNT = 10**15  # that one fact may add
 
 
 class DecisionKind(StrEnum):
@@ -270,9 +271,9 @@ class Run:
         if usage is None:
             return
         for name in ("calls", "input_tokens", "output_tokens"):
-            self.usage[name] = self.usage.get(name, 0) + max(getattr(usage, name), 0)
+            self.usage[name] = self.usage.get(name, 0) + _sane(getattr(usage, name))
         if usage.unpriced_calls > 0:
-            self.usage[UNPRICED] = self.usage.get(UNPRICED, 0) + usage.unpriced_calls
+            self.usage[UNPRICED] = self.usage.get(UNPRICED, 0) + _sane(usage.unpriced_calls)
         if usage.cost_usd is not None:
             nano = round(usage.cost_usd * NANO)
             self.usage[COST] = self.usage.get(COST, 0) + nano
@@ -283,7 +284,13 @@ class Run:
             return None
         counts = {name: count for name, count in self.usage.items() if name != COST}
         nano = self.usage.get(COST)
-        return Usage(**counts, cost_usd=None if nano is None else nano / NANO)
+        most = int(MOST_USD) * NANO
+        return Usage(**counts, cost_usd=None if nano is None else min(nano, most) / NANO)
+
+
+def _sane(count: int) -> int:
+    """Anybody may write to the log: no count makes a sum that cannot be written or compared."""
+    return min(max(count, 0), LARGEST_COUNT)
 
 
 def obligations(run: Run) -> tuple[Iterator[Decision], Iterator[Timer]]:

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from .base import NANO, Model, is_none, is_zero
 
+MOST_USD = 1e9
+
 
 class Usage(Model):
     """What was used at a model's provider, in one call, a step or a run."""
@@ -17,7 +19,7 @@ class Usage(Model):
     cost_usd: float | None = Field(
         default=None,
         ge=0,
-        le=1e9,
+        le=MOST_USD,
         exclude_if=is_none,
         description="in US dollars, to a billionth; left out where the price is not known",
     )
@@ -40,5 +42,5 @@ class Usage(Model):
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
             unpriced_calls=self.unpriced_calls + other.unpriced_calls,
-            cost_usd=sum(round(cost * NANO) for cost in costs) / NANO if costs else None,
+            cost_usd=min(sum(round(c * NANO) for c in costs) / NANO, MOST_USD) if costs else None,
         )

@@ -128,3 +128,31 @@ def test_a_run_without_a_budget_has_no_limits_to_tell_of():
 def test_a_good_budget_is_no_problem():
     plan = Plan(steps=[Step(id="a", agent="m", task="x")])
     assert check_plan(plan, options=RunOptions(budget=Budget(tokens=1, cost_usd=0.01))) == []
+
+
+def test_counts_that_nobody_can_have_used_are_told_all_the_same():
+    story = Story("a", "b<a", "c", budget=Budget(tokens=10**16))
+    absurd = Usage(input_tokens=10**4_299, output_tokens=-5, unpriced_calls=10**4_299)
+    story.tell(ok("a", usage=absurd), ok("b", usage=absurd))
+    assert story.run.used().input_tokens == 2 * 10**15 + 10
+    story.tell(ok("c", usage=absurd))
+    assert len(story.end.as_json()) < 2_000
+
+
+def test_costs_that_add_up_to_more_than_can_be_told_let_the_run_end():
+    story = Story("a", "b", budget=Budget(cost_usd=1e12))
+    dear = Usage(cost_usd=1e9)
+    story.tell(ok("a", usage=dear), ok("b", usage=dear))
+    assert (story.end.outcome, story.end.usage.cost_usd) == (RunOutcome.COMPLETED, 1e9)
+    assert dear.plus(dear).cost_usd == 1e9
+
+
+def test_a_state_with_absurd_numbers_breaks_no_run():
+    story = Story("a", "b<a", budget=Budget(cost_usd=1))
+    story.tell(ok("a"), failed("b"))
+    record_end(story.run)
+    state = save(story.run) | {"usage": {"cost_nano_usd": 10**4_200}}
+    word = RetryRequested(run_id="r", generation=1, plan_offset=7, state=state)
+    story.run, _ = reopen(word, at_ms=BEGIN_MS)
+    story.tell(ok("b", attempt=2))
+    assert story.end.outcome is RunOutcome.COMPLETED

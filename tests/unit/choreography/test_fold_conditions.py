@@ -8,16 +8,20 @@ import pytest
 from support.runs import BEGIN_MS, Story, failed, ok, step, steps_of, waits
 from support.sagas import Saga, did
 
-from starlings.choreography import DecisionKind, message_for, refusal, reopen
+from starlings.choreography import DecisionKind, check_plan, message_for, refusal, reopen
+from starlings.choreography.context import refer
 from starlings.choreography.fold import record_end
 from starlings.choreography.skipping import skip_reason
 from starlings.choreography.snapshot import save
 from starlings.messages import (
     Condition,
+    DependencyResult,
     FailurePolicy,
+    Plan,
     RetryRequested,
     RunOutcome,
     SignalReceived,
+    StepFailed,
     StepSkipped,
 )
 
@@ -162,3 +166,14 @@ def test_a_step_that_is_skipped_because_of_a_failure_names_it():
     story = Story("a", "b<a", on_failure=SKIP)
     story.tell(failed("a"))
     assert skip_reason(story.run, story.run.steps["b"]) == "a failed"
+
+
+def test_an_index_of_thousands_of_digits_is_none_and_breaks_no_run():
+    where = f"{{{{steps.a.output[{'1' * 5_000}]}}}}"
+    off = step("off", "a", when=Condition(value=where, equals=1))
+    (problem,) = check_plan(Plan(steps=[step("a"), off]))
+    assert problem.code == "bad_reference"
+    assert Story("a", off).end.outcome is RunOutcome.REJECTED
+    told = DependencyResult(step_id="a", agent="math", output=[1], summary="")
+    with pytest.raises(StepFailed, match="cannot read the path"):
+        refer(where, {"a": told})
