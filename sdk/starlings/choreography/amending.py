@@ -44,9 +44,14 @@ def _own_problems(run: Run, step: StepState, amendment: Amendment) -> Iterator[P
         found = run.steps.get(name)
         if found is None or found.removed:
             yield _problem("unknown_step", name, f"there is no step {name!r}")
-        elif found.phase not in _NOT_BEGUN or found.attempt or found.item_of is not None:
+        elif _has_begun(found):
             state = "part of a list" if found.item_of is not None else found.phase.value
             yield _problem("step_begun", name, f"the step has begun: it is {state}")
+
+
+def _has_begun(step: StepState) -> bool:
+    laid_out = step.items is not None or step.item_of is not None  # in a run that was reopened
+    return step.phase not in _NOT_BEGUN or step.attempt > 0 or laid_out
 
 
 def _problem(code: str, step: str | None, message: str, remedy: str = "") -> Problem:

@@ -252,6 +252,7 @@ def _settles(folding: Folding, step: StepState) -> bool:
         if not skips and step.spec.foreach is not None:
             mapping.lay_out_items(run, step, step.spec.foreach)
     except StepFailed as error:
+        mapping.drop_items(run, step)
         return _give_up(folding, step, ErrorInfo(code=error.code, message=str(error)))
     if not skips and step.spec.foreach is not None:
         run.move(step, StepEvent.LIST_KNOWN)
@@ -259,6 +260,7 @@ def _settles(folding: Folding, step: StepState) -> bool:
     if not skips:
         run.move(step, StepEvent.DEPENDENCIES_SETTLED)
         return False
+    mapping.drop_items(run, step)
     run.move(step, StepEvent.CONDITION_FALSE)
     folding.decide(Decision(skip_id(run, step.spec.id), DecisionKind.SKIP, step.spec.id))
     return True

@@ -46,7 +46,7 @@ def lay_out_items(run: Run, step: StepState, foreach: ForEach) -> None:
     if run.items + len(values) > ITEMS_LIMIT:
         problem = too_many_items(step.spec, run.items + len(values))
         raise StepFailed(f"{problem.message}: {problem.remedy}", code=problem.code)
-    first, before = len(run.order), _handed_on(step)
+    first, before = len(run.order), handed_on(step)
     for number in range(len(values)):
         add_item(run, step, number, before)
     step.items = range(first, len(run.order))
@@ -60,7 +60,7 @@ def _values(run: Run, foreach: ForEach) -> Any:
     return refer(items, {name: dependency_result(run.steps[name]) for name in references(items)})
 
 
-def _handed_on(step: StepState) -> list[str]:
+def handed_on(step: StepState) -> list[str]:
     """Say the results of which steps an item gets to see."""
     spec = step.spec
     used = set(references([spec.task, spec.input, spec.args]))
@@ -68,15 +68,32 @@ def _handed_on(step: StepState) -> list[str]:
     return [name for name in spec.depends_on if name not in listed]
 
 
-def add_item(run: Run, step: StepState, number: int, before: list[str] | None = None) -> StepState:
-    """Append one item of a step."""
-    before = _handed_on(step) if before is None else before
+def add_item(run: Run, step: StepState, number: int, before: list[str]) -> StepState:
+    """Append one item of a step, which sees the results of some steps before."""
     ident = f"{step.spec.id}[{number}]"
     changes = {"id": ident, "depends_on": before, "when": None, "foreach": None}
     item = run.add(step.spec.model_copy(update=changes))
     run.items += 1
     item.item_of, item.item, item.missing = step.index, number, 0
     return item
+
+
+def hand_on(run: Run, step: StepState) -> None:
+    """Give the items of a step that are still to be done the input that it was given anew."""
+    before = handed_on(step)
+    for index in step.items or ():
+        item = run.order[index]
+        changes: dict[str, Any] = {"depends_on": before}
+        if item.phase is not Phase.DONE:
+            changes["input"] = step.spec.input
+        item.spec = item.spec.model_copy(update=changes)
+
+
+def drop_items(run: Run, step: StepState) -> None:
+    """Stop the items of a step that is not to be done any more, in a run that was reopened."""
+    for index in step.items or ():
+        if not run.order[index].settled:
+            run.move(run.order[index], StepEvent.STOPPED)
 
 
 def begin_items(run: Run, step: StepState) -> None:

@@ -22,7 +22,7 @@ from starlings.messages.facts import (
     TimerKind,
 )
 
-from . import saga, snapshot
+from . import mapping, saga, snapshot
 from .consequences import advance, open_steps
 from .fold import begin, fold
 from .folding import Folding
@@ -65,7 +65,15 @@ def _not_to_do(run: Run, step_id: str | None) -> str | None:
     return f"the step {step_id!r} is done" if done else None
 
 
-_NO_RUN = (InvariantBroken, ValueError, KeyError, TypeError, AttributeError, IndexError)
+_NO_RUN = (
+    InvariantBroken,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+)
 
 
 def reopen(fact: RetryRequested, *, at_ms: int) -> tuple[Run, Change] | Ignored:
@@ -124,6 +132,7 @@ def _do_again(folding: Folding, fact: RetryRequested) -> None:
         step.error, step.because = None, None
         if step.spec.id == fact.step_id and fact.input is not None:
             step.spec = step.spec.model_copy(update={"input": fact.input})
+            mapping.hand_on(run, step)
     run.unsettled = len(again)
     for step in again:
         step.next_item = 0

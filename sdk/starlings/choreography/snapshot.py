@@ -128,11 +128,18 @@ def _save_spec(run: Run, step: StepState) -> dict[str, Any]:
         if step.items is not None:
             first, last = step.items.start, step.items.stop
             saved["items"] = [first, last, step.next_item, step.uncleared]
+            saved |= _save_handed_on(run, step)
         return saved
     saved |= {"item_of": step.item_of, "item": step.item}
     if step.spec.input != run.order[step.item_of].spec.input:
         saved["input"] = step.spec.input
     return saved
+
+
+def _save_handed_on(run: Run, step: StepState) -> dict[str, Any]:
+    """What items get to see was said when they were laid out; the step may have changed since."""
+    seen = [run.order[index].spec.depends_on for index in (step.items or ())[:1]]
+    return {} if seen in ([], [mapping.handed_on(step)]) else {"handed_on": seen[0]}
 
 
 def _save_amendment(step: StepState) -> dict[str, Any]:
@@ -155,11 +162,15 @@ def _load_amendment(step: StepState, saved: dict[str, Any]) -> None:
 
 
 def _load_specs(run: Run, saved_steps: list[dict[str, Any]]) -> None:
+    before: dict[int, list[str]] = {}
     for saved in saved_steps:
         if "spec" in saved:
-            run.add(Step.model_validate(saved["spec"]))
+            step = run.add(Step.model_validate(saved["spec"]))
+            if "items" in saved:
+                before[step.index] = saved.get("handed_on", mapping.handed_on(step))
         else:
-            item = mapping.add_item(run, run.order[saved["item_of"]], saved["item"])
+            whole = run.order[saved["item_of"]]
+            item = mapping.add_item(run, whole, saved["item"], before[whole.index])
             if "input" in saved:
                 item.spec = item.spec.model_copy(update={"input": saved["input"]})
     run.connect(step for step in run.order if step.item_of is None)

@@ -15,6 +15,7 @@ from starlings.messages import (
     Amendment,
     AmendmentRejected,
     Condition,
+    FailurePolicy,
     ForEach,
     PlanAmended,
     Problem,
@@ -235,6 +236,21 @@ def test_a_cancelled_run_that_was_amended_can_be_reopened():
     word = RetryRequested(run_id="r", generation=1, plan_offset=7, state=state)
     story.run, _ = reopen(word, at_ms=BEGIN_MS)
     assert released(story) == ["w1"]
+
+
+@pytest.mark.parametrize("change", [{"remove": ["do"]}, {"replace": [step("do", "boss")]}])
+def test_a_list_that_was_laid_out_before_its_run_was_reopened_has_begun(change):
+    do = step("do", "boss", foreach=ForEach(items=["a", "b"]), on_failure=FailurePolicy.CONTINUE)
+    story = Story(step("boss", on_failure=FailurePolicy.CONTINUE), do)
+    story.tell(failed("boss"), ok("do[0]"), failed("do[1]"))
+    record_end(story.run)
+    state = json.loads(json.dumps(snapshot.save(story.run)))
+    word = RetryRequested(run_id="r", generation=1, plan_offset=7, state=state)
+    story.run, _ = reopen(word, at_ms=BEGIN_MS)
+    story.tell(ok("boss", attempt=2, amendment=Amendment(**change)))
+    assert [problem.code for problem in story.run.steps["boss"].rejected] == ["step_begun"]
+    story.tell(ok("do[1]", attempt=2))
+    assert story.end.outcome is RunOutcome.COMPLETED
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,16 @@ from starlings.choreography import (
     snapshot,
 )
 from starlings.choreography.fold import record_end
-from starlings.messages import FailurePolicy, ForEach, Plan, RetryRequested, RunOutcome, StepReady
+from starlings.choreography.transitions import RunPhase
+from starlings.messages import (
+    Condition,
+    FailurePolicy,
+    ForEach,
+    Plan,
+    RetryRequested,
+    RunOutcome,
+    StepReady,
+)
 
 CONTINUE, SKIP, STOP = (
     FailurePolicy.CONTINUE,
@@ -228,6 +237,42 @@ def test_a_reopened_run_does_only_the_items_that_are_not_done():
     story.tell(ok("do[1]", "B", attempt=2), ok("do[2]", "C"), ok("end"))
     assert story.run.steps["do"].output == ["A", "B", "C"]
     assert story.end.outcome is RunOutcome.COMPLETED
+
+
+def word(story: Story, **more: object) -> RetryRequested:
+    record_end(story.run)
+    state = json.loads(json.dumps(snapshot.save(story.run)))
+    return RetryRequested(run_id="r", generation=1, plan_offset=7, state=state, **more)
+
+
+def test_a_step_that_is_done_again_with_another_input_gives_it_to_the_items_that_are_left():
+    story = Story("list", each(input=[LIST, "{{item}}"]))
+    story.tell(ok("list", ["a", "b"]), ok("do[0]", "A"), failed("do[1]"))
+    story.run, _ = reopen(word(story, step_id="do", input="{{item}}"), at_ms=BEGIN_MS)
+    assert (work(story, "do[1]").input, work(story, "do[1]").context) == ("{{item}}", [])
+    again = snapshot.load("r", 7, json.loads(json.dumps(snapshot.save(story.run))))
+    assert plain(again) == plain(story.run)
+
+
+def partly_done() -> Story:
+    """Make a run whose list is done since a step failed, and whose second item fails too."""
+    failed_before = Condition(value="{{steps.s.state}}", equals="failed")
+    more = Condition(value="{{steps.s.output}}", more_than=3)
+    do = each(["a", "b"], "s", when=Condition(any=[failed_before, more]), on_failure=CONTINUE)
+    story = Story(step("s", on_failure=CONTINUE), do)
+    story.tell(failed("s"), ok("do[0]", "A"), failed("do[1]"))
+    assert story.end.outcome is RunOutcome.PARTIAL
+    return story
+
+
+@pytest.mark.parametrize(("output", "state"), [(1, "skipped"), ("no number", "failed")])
+def test_a_reopened_run_whose_list_is_not_to_be_done_any_more_comes_to_its_end(output, state):
+    story = partly_done()
+    story.run, _ = reopen(word(story), at_ms=BEGIN_MS)
+    story.tell(ok("s", output, attempt=2))
+    assert story.phases()["do"] == state
+    assert (story.phases()["do[0]"], story.phases()["do[1]"]) == ("done", "cancelled")
+    assert story.run.phase is RunPhase.ENDING
 
 
 @pytest.mark.parametrize(
