@@ -85,6 +85,14 @@ async def test_a_recording_is_the_same_however_the_server_had_to_be_asked(server
     assert len(tape.read_text().splitlines()) == 1
 
 
+async def test_a_text_with_line_ends_of_unicode_is_one_line_of_a_recording(server, tape):
+    server.replies("one\u2028two\x85three")
+    async with live(server, tape, "record") as model:
+        recorded = await model.chat([user("Well?")])
+    async with deaf(tape) as model:
+        assert await model.chat([user("Well?")]) == recorded
+
+
 async def test_a_question_asked_several_times_has_its_answers_in_their_order(server, tape):
     server.replies("yes", "no")
     async with live(server, tape, "record") as model:

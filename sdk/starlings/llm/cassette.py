@@ -113,7 +113,7 @@ class Cassette:
             why = type(error).__name__
             raise ConfigError(f"STARLINGS_LLM_CASSETTE: {self.path}: {why}") from None
         whole = content if content.endswith("\n") else content[: content.rfind("\n") + 1]
-        for number, line in enumerate(whole.splitlines(), 1):
+        for number, line in enumerate(whole.split("\n"), 1):  # texts may have other line ends
             if line.strip():
                 self._take_in(line, number)
 
