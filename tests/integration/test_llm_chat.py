@@ -271,6 +271,36 @@ async def test_a_stream_is_told_piece_by_piece_and_its_usage_counts(server):
     assert server.requests[0]["stream_options"] == {"include_usage": True}
 
 
+async def test_a_character_that_a_stream_cuts_in_two_is_told_whole(server):
+    halves = ({"content": "a \ud83d"}, {"content": "\ude00 b \ud83d"})
+    said, pieces = await streamed(server, stream(*halves))
+    assert (said.text, pieces) == ("a 😀 b \N{REPLACEMENT CHARACTER}", ["", "a ", "😀 b "])
+
+
+async def test_a_text_with_line_ends_of_unicode_loses_nothing_in_a_stream(server):
+    chunk = {"choices": [{"index": 0, "delta": {"content": "a\u2028b\x85c"}}]}
+    lines = f"data: {json.dumps(chunk, ensure_ascii=False)}\r\n\r\n"
+    reply = stream({"content": "|"})
+    said, pieces = await streamed(server, Reply(body=lines + reply.body, headers=reply.headers))
+    assert (said.text, pieces) == ("a\u2028b\x85c|", ["", "a\u2028b\x85c", "|"])
+
+
+async def test_half_a_character_in_an_answer_can_be_sent_back_and_handed_on(server):
+    server.replies("half \ud83d", "whole")
+    async with client(server.base_url) as model:
+        said = await model.chat(ASKED)
+        assert said.text == "half \N{REPLACEMENT CHARACTER}"
+        assert (await model.chat([*ASKED, said.message, user("Go on")])).text == "whole"
+
+
+async def test_half_a_character_in_the_arguments_of_a_call_is_replaced(server):
+    function = {"name": "add", "arguments": '{"a": 1, "b": 2, "\\ud83d": 3}'}
+    server.replies(Reply(message={"tool_calls": [{"id": "1", "function": function}]}))
+    async with client(server.base_url) as model:
+        said = await model.chat(ASKED, tools=TOOLS, validate=lambda _call: [])
+    assert said.calls[0].args == {"a": 1, "b": 2, "\N{REPLACEMENT CHARACTER}": 3}
+
+
 async def test_calls_are_put_together_from_a_stream(server):
     first = {"index": 0, "id": "c9", "function": {"name": "add", "arguments": ""}}
     rest = [{"index": 0, "function": {"arguments": part}} for part in ('{"a": 1,', ' "b": 2}')]

@@ -106,7 +106,7 @@ class Call:
                 content = (await completions.with_raw_response.create(**body)).content
             else:
                 async with completions.with_streaming_response.create(**body) as streamed:
-                    content = await read_stream(streamed.iter_lines(), on_text)
+                    content = await read_stream(streamed.iter_bytes(), on_text)
         return read_reply(content, self._endpoint)
 
     def _wait_before_retry(self, raised: Exception) -> bool | float:

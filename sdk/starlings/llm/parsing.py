@@ -16,6 +16,8 @@ from typing import Any
 
 import json_repair
 
+from .well_formed import well_formed_json
+
 _MAX_CHARS = 4_000_000
 _MAX_SPANS = 200  # an answer with more openings than this is no answer
 _THOUGHT = re.compile(r"^\s*<(think|thinking|reasoning)>.*?</\1>", re.DOTALL)
@@ -146,6 +148,7 @@ def _read(span: str) -> Any:
         return value
     try:
         repaired = json_repair.loads(doubled, skip_json_loads=True)
+        repaired = well_formed_json(repaired, doubled)
     except (ValueError, RecursionError):
         return None
     return repaired if _all_finite(repaired) else None
@@ -175,7 +178,8 @@ def _escape(found: re.Match[str]) -> str:
 
 def _strict(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_constant, parse_float=_finite_float)
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite_float)
+        return well_formed_json(value, text)
     except _NotFiniteError:
         raise UnreadableAnswer(_NOT_FINITE_TEXT) from None
     except (ValueError, RecursionError):

@@ -19,6 +19,7 @@ from starlings.messages.usage import Usage
 from . import errors
 from .endpoint import Endpoint
 from .errors import ModelAway, ModelFailed
+from .well_formed import well_formed_json
 
 _SAID_LIMIT = 200
 _COUNT_LIMIT = 10**12
@@ -122,7 +123,7 @@ def error_within(error: dict[str, Any], endpoint: Endpoint) -> StarlingsError:
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        body = json.loads(text)
+        body = well_formed_json(json.loads(text), text)
     except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}

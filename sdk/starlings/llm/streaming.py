@@ -15,21 +15,23 @@ from starlings.messages.errors import StarlingsError
 from . import errors
 from .errors import ModelAway
 from .question import OnText
+from .well_formed import halved, well_formed
 
 _LONGEST = 4_000_000
+_LONGEST_LINE = 64 * 1024 * 1024
 _CALLS_MOST = 1_000
 
 
-async def read_stream(lines: AsyncIterator[str], on_text: OnText) -> bytes:
-    """Read the lines of a stream to their end; return the body of a completion.
+async def read_stream(chunks: AsyncIterator[bytes], on_text: OnText) -> bytes:
+    """Read a stream to its end; return the body of a completion.
 
     Raises:
         ModelAway: the stream broke off.
     """
-    assembled, plain = _Assembled(), []
+    assembled, plain, half = _Assembled(), [], ""
     try:
         await on_text("")
-        async for line in lines:
+        async for line in _lines(chunks):
             if not line.startswith("data:"):
                 plain.append(line)
                 continue
@@ -37,9 +39,9 @@ async def read_stream(lines: AsyncIterator[str], on_text: OnText) -> bytes:
             if data == "[DONE]":
                 assembled.ended = True
                 break
-            text = assembled.add(data)
+            text, half = halved(half + assembled.add(data))
             if text:
-                await on_text(text)
+                await on_text(well_formed(text))
     except StarlingsError:
         raise
     except Exception as error:  # of the HTTP library, whichever the client uses
@@ -51,6 +53,21 @@ async def read_stream(lines: AsyncIterator[str], on_text: OnText) -> bytes:
     if not assembled.ended:
         raise _broken("it ended early")
     return json.dumps(assembled.body()).encode()
+
+
+async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
+    r"""Yield lines as they end with \n; a text within one may have other line ends (U+2028)."""
+    rest = bytearray()
+    async for chunk in chunks:
+        rest += chunk
+        if b"\n" in chunk:
+            *whole, rest = rest.split(b"\n")
+            for line in whole:
+                yield line.decode(errors="replace").rstrip("\r")
+        elif len(rest) > _LONGEST_LINE:
+            raise _broken("a line has no end")
+    if rest:
+        yield rest.decode(errors="replace").rstrip("\r")
 
 
 def _broken(why: str) -> ModelAway:
