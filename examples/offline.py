@@ -13,12 +13,13 @@ import itertools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from string import Template
@@ -150,12 +151,16 @@ def main(command: Sequence[str]) -> int:
     """Run a command; return its exit code."""
     own = {k: v for k, v in os.environ.items() if not k.startswith(MODEL_SETTINGS)}
     path = os.pathsep.join((str(Path(sys.executable).parent), own.get("PATH", "")))
-    env = {**own, "PATH": path, **settings_of(example_of(command))}
-    with outside():
+    settings = settings_of(example_of(command))
+    needed = any(WEB in value for value in settings.values())
+    with outside() if needed else nullcontext():
+        env = {**own, "PATH": path, **settings}
         process = subprocess.Popen(command, env=env)  # noqa: S603 - what the person has typed
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         while True:
             with suppress(KeyboardInterrupt):  # the command got it as well, and ends
-                return process.wait()
+                code = process.wait()
+                return code if code >= 0 else 128 - code  # ended by a signal, as shells say it
 
 
 if __name__ == "__main__":

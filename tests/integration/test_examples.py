@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 import yaml
+from support.command_line import CommandLine, command_line
 from support.example_model import (
     EXAMPLES,
     ROOT,
@@ -59,7 +62,14 @@ TOLD = {
             "✓ put_up board on the board",
             "28,000 were counted last winter",
             "4 model calls",
-        ]
+        ],
+        [
+            "✓ draft writer Stay for the dusk! From October to March a million starlings",
+            "✓ review critic not accepted",
+            "✓ text editor Stay for the dusk! From October to March the starlings",
+            "28,000 were counted last winter",
+            "3 model calls",
+        ],
     ],
     "planner_waves": [
         [
@@ -113,8 +123,19 @@ def run(command: Sequence[str], env: dict[str, str] | None = None) -> str:
         timeout=120,
         check=False,
     )
-    assert ended.returncode == 0, ended.stdout
+    assert ended.returncode == 0, f"after a change of a prompt: make answers\n{ended.stdout}"
     return unwrapped(ended.stdout)
+
+
+@pytest.fixture
+def starlings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[CommandLine]:
+    """The command line in this process, away from anybody's `.env`."""
+    yield from command_line(monkeypatch, tmp_path)
+
+
+def in_root(word: str) -> str:
+    """Name a file of an example from wherever a test runs."""
+    return str(ROOT / word) if word.startswith("examples/") else word
 
 
 def check_told(shown: str, told: Sequence[str]) -> None:
@@ -131,32 +152,27 @@ def test_an_example_does_offline_what_its_story_tells(name):
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_an_example_does_the_same_with_a_model_server(name):
+def test_an_example_does_the_same_with_a_model_server(name, starlings, monkeypatch):
     with example_model(name) as server, offline().outside():
+        for setting, value in settings_with(server, name).items():
+            monkeypatch.setenv(setting, value)
         for command, told in zip(commands(name), TOLD[name], strict=True):
-            shown = run(["-m", "starlings.cli", *command[3:]], settings_with(server, name))
-            check_told(shown, told)
+            assert starlings(*(in_root(word) for word in command[3:])) == 0, starlings.stdout
+            check_told(unwrapped(starlings.stdout), told)
         assert server.requests
 
 
-def test_a_model_plans_for_all_the_specialists():
+def test_a_model_plans_for_all_the_specialists(starlings, monkeypatch):
     readme = (EXAMPLES / "planner_waves" / "README.md").read_text(encoding="utf-8")
     line = next(line for line in readme.splitlines() if "Find out on the web" in line)
     name = "planner_waves"
     with example_model(name) as server, offline().outside():
-        agents = ["--agents", str(EXAMPLES / name / "numerals.py")]
-        command = ["-m", "starlings.cli", "run", "--local", *agents, *shlex.split(line)]
-        shown = run(command, settings_with(server, name))
-    told = [
-        "Plan 4 steps",
-        "web_search",
-        "code",
-        "numerals",
-        "Result completed",
-        "numerals: CCIX",
-        "Rome",
-    ]
-    check_told(shown, told)
+        for setting, value in settings_with(server, name).items():
+            monkeypatch.setenv(setting, value)
+        agents = str(EXAMPLES / name / "numerals.py")
+        assert starlings("run", "--local", "--agents", agents, *shlex.split(line)) == 0
+    told = ["Plan 4 steps", "web_search", "code", "numerals: CCIX", "Rome"]
+    check_told(unwrapped(starlings.stdout), told)
 
 
 async def test_the_library_reads_what_it_has_learned():
@@ -186,3 +202,16 @@ def test_what_runs_examples_offline_says_what_is_wrong_with_a_command():
         )
         assert ended.returncode == 1
         assert "examples/offline.py" in ended.stderr
+
+
+def test_what_runs_examples_offline_stops_what_it_has_started():
+    code = "import time; print('at work', flush=True); time.sleep(60)"
+    command = [sys.executable, "examples/offline.py", sys.executable, "-c", code]
+    own = subprocess.Popen(
+        [*command, "examples/debate/panel.py"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    with own:
+        assert own.stdout is not None
+        assert own.stdout.readline() == "at work\n"
+        own.terminate()
+        assert own.wait(30) == 128 + signal.SIGTERM
