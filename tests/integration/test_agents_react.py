@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from types import SimpleNamespace
 
 import pytest
+from pydantic import BaseModel, Field
 from support.model_server import Reply, model_server, refusal
 
 from starlings import Agent, LocalRun, ReAct, Result, StepFailed, TransientError
@@ -149,6 +152,8 @@ async def test_a_thousand_calls_in_one_answer_are_not_made(server):
     done = await run(server, birds, flood, flood, flood)
     assert done.error.code == "model_output_invalid"
     assert "there are 1000 calls, and the limit is 32" in done.error.message
+    shown = server.requests[1]["messages"][-2]["content"]
+    assert shown.endswith("and 980 more")  # nobody pays for all of them once more
     assert birds.called == []
 
 
@@ -253,6 +258,78 @@ async def test_a_call_quoted_from_a_tools_result_is_not_made(server):
     done = await run(server, birds, calls(("find", {"name": evil, "most": 1})), evil)
     assert birds.called == [("find", evil, 1)]
     assert done.error is None  # it is the answer, in words
+
+
+class Count(BaseModel):
+    bird: str
+    number: int = Field(ge=0)
+
+
+async def test_an_answer_of_a_given_shape_is_a_call_that_is_checked_like_any(server):
+    birds = Birds(answer=Count)
+    done = await run(
+        server,
+        birds,
+        "Seven starlings, I think.",
+        calls(("look", {"place": "roof"}), ("final_answer", {"bird": "starling", "number": -1})),
+        calls(("look", {"place": "roof"}), ("final_answer", {"bird": "starling", "number": "7"})),
+    )
+    assert done.output == {"bird": "starling", "number": 7}
+    assert birds.called == [("look", "roof")]
+    assert [call.tool for call in done.calls] == ["look"]
+    told = [request["messages"][-1]["content"] for request in server.requests]
+    assert told[1] == 'Nobody reads what you say in words. Call "final_answer" with your answer.'
+    assert "final_answer: number: Input should be greater than or equal to 0" in told[2]
+    declared = server.requests[0]["tools"][-1]["function"]
+    assert declared["name"] == "final_answer"
+    assert set(declared["parameters"]["properties"]) == {"bird", "number"}
+
+
+async def test_a_tool_of_the_agent_named_like_the_answer_is_refused(server):
+    birds = Birds(answer=Count)
+    birds.agent.tool(birds.look, name="final_answer")
+    done = await run(server, birds)
+    assert done.error.code == "config"
+    assert "rename it with tool(name=…)" in done.error.message
+
+
+async def test_calls_of_idempotent_tools_are_made_at_once_and_told_in_the_models_order(server):
+    agent, places = Agent("guide", description="Looks", strategy="react"), []
+    both = asyncio.Barrier(2)
+
+    @agent.tool(idempotent=True)
+    async def look(place: str) -> str:
+        """Looks."""
+        places.append(place)
+        async with asyncio.timeout(30):
+            await both.wait()
+        return place
+
+    birds = SimpleNamespace(agent=agent)
+    done = await run(
+        server, birds, calls(("look", {"place": "a"}), ("look", {"place": "b"})), "Both."
+    )
+    assert (done.output, sorted(places)) == ("Both.", ["a", "b"])
+    assert [call.output for call in done.calls] == ["a", "b"]
+
+
+async def test_a_long_conversation_is_shown_with_its_oldest_results_cut_short(server):
+    agent = Agent("guide", description="Reads", strategy=ReAct(max_history=20_000))
+
+    @agent.tool(idempotent=True)
+    def read(page: int) -> str:
+        """Reads a page."""
+        return f"{page}" * 9_000
+
+    birds = SimpleNamespace(agent=agent)
+    script = [calls(("read", {"page": page})) for page in range(1, 5)]
+    done = await run(server, birds, *script, "Read.")
+    assert done.output == "Read."
+    last = server.requests[-1]["messages"]
+    told = [json.loads(message["content"]) for message in last if message["role"] == "tool"]
+    assert [sorted(each) for each in told] == [["begins", "cut_off_at"]] * 3 + [["output"]]
+    assert len(json.dumps(last)) < 21_000
+    assert all(len(call.output) <= 300 for call in done.calls)
 
 
 async def test_an_outage_in_a_later_turn_is_told_with_what_was_spent(server):

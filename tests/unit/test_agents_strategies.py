@@ -68,6 +68,8 @@ def test_authors_can_write_a_strategy_of_their_own():
         (lambda: ReAct(max_turns=0), r"ReAct\(max_turns=…\) has to be a whole number from 1"),
         (lambda: ReAct(max_calls=1.5), r"ReAct\(max_calls=…\)"),
         (lambda: ReAct(max_repeats=1), r"ReAct\(max_repeats=…\) has to be a whole number from 2"),
+        (lambda: ReAct(max_history=9), r"ReAct\(max_history=…\)"),
+        (lambda: ReAct(answer=dict), r"ReAct\(answer=…\) has to be a Pydantic model"),
         (lambda: Reflection(rounds=0), r"Reflection\(rounds=…\)"),
         (lambda: Reflection(pass_score=11), r"Reflection\(pass_score=…\) .* from 0 to 10"),
         (lambda: Debate(samples=1), "a Debate has 2 to 20 answers, and this one 1"),

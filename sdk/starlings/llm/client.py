@@ -264,7 +264,10 @@ def _mend_json(schema: dict[str, Any]) -> Mend:
 
 def _mend_turn(reply: Reply, problems: list[str]) -> list[dict[str, Any]]:
     # as plain text, since servers choke on declared calls that are malformed
-    calls = "\n".join(f"{call.name}({call.arguments})"[:_SHOWN_CALL] for call in reply.calls)
+    wanted = [f"{call.name}({call.arguments})"[:_SHOWN_CALL] for call in reply.calls]
+    if len(wanted) > _SHOWN_PROBLEMS:  # a thousand calls would be paid for once more
+        wanted[_SHOWN_PROBLEMS:] = [f"and {len(wanted) - _SHOWN_PROBLEMS} more"]
+    calls = "\n".join(wanted)
     asked = "None of your calls was made. Call again, mended, or answer without calls."
     return _shown("\n".join(part for part in (reply.text, calls) if part), problems, asked)
 

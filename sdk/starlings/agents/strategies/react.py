@@ -3,8 +3,10 @@
 Rules:
 - Calls are checked against the tools' signatures before the first of a turn is made; the model is
   shown what is wrong with them, and may mend it (the model port does these rounds).
-- Everything is bounded: turns, calls, and turns that make the same calls with the same results.
-- Calls of a turn are made one after the other, in the model's order.
+- Everything is bounded: turns, calls, turns that make the same calls with the same results, and how
+  much of older results the model is shown again.
+- Calls of a turn are made one after the other, in the model's order; where all their tools are
+  idempotent, at once.
 - The model's turns are kept, and so is what a tool gave or said where repeating the call may do
   harm: an attempt that is started again goes on behind them.
 - A tool that fails is shown to the model. One that says itself that it may work later ends the
@@ -13,11 +15,13 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import BaseModel
 from pydantic_core import to_json
 
 from starlings.agents.context import StepContext
@@ -27,22 +31,33 @@ from starlings.agents.strategy import Strategy, whole_number
 from starlings.agents.toolplan import undo_of_all
 from starlings.agents.values import Result, clean_text, recorded
 from starlings.choreography.context import render_task, resolve
-from starlings.llm.chat import DATA_RULE, ToolRequest, Turn, system, tool_result, user
+from starlings.llm.chat import (
+    DATA_RULE,
+    ToolRequest,
+    Turn,
+    escaped_json,
+    system,
+    tool_result,
+    user,
+)
 from starlings.llm.prompt_file import packaged_prompt
-from starlings.llm.prompts import GIVE_UP, agent_role, task_lines
+from starlings.llm.prompts import agent_role, task_lines
 from starlings.messages import (
     Compensation,
+    ConfigError,
     StepFailed,
     StepReady,
     ToolCall,
-    ToolDefinition,
 )
+
+from .own_tools import ASK_FOR_ANSWER, OwnTools
 
 if TYPE_CHECKING:
     from starlings.agents.agent import Agent
 
 _REASONING_CHARS = 500
-_CANNOT = f'Where these tools cannot do the task, call "{GIVE_UP}" and say why.'
+_KEPT_CHARS = 500
+_SHORT_CHARS = 4 * _KEPT_CHARS  # what is shorter is left: escaped once more, it might grow
 _AGAIN = (
     "These calls gave the same results as before. Do not make them again: make others, or answer."
 )
@@ -56,11 +71,15 @@ class ReAct(Strategy):
         max_turns: answers of the model, the last one included.
         max_calls: calls of tools, over all turns.
         max_repeats: turns with the same calls and the same results.
+        max_history: characters of the conversation; beyond, the oldest results are cut short.
+        answer: the shape of the answer, a Pydantic model; None: an answer in words.
     """
 
     max_turns: int = 10
     max_calls: int = 64
     max_repeats: int = 3
+    max_history: int = 200_000
+    answer: type[BaseModel] | None = None
 
     calls_tools: ClassVar[bool] = True
 
@@ -68,6 +87,9 @@ class ReAct(Strategy):
         whole_number(self.max_turns, "ReAct(max_turns=…)")
         whole_number(self.max_calls, "ReAct(max_calls=…)", most=10_000)
         whole_number(self.max_repeats, "ReAct(max_repeats=…)", least=2)
+        whole_number(self.max_history, "ReAct(max_history=…)", least=10_000, most=100_000_000)
+        if self.answer is not None and not _is_model(self.answer):
+            raise ConfigError(f"ReAct(answer=…) has to be a Pydantic model, not {self.answer!r}")
 
     async def run(self, agent: Agent, ready: StepReady, ctx: StepContext) -> Result:
         """Let the model take turns until it answers.
@@ -86,9 +108,8 @@ class _Turns:
         self._agent = agent
         self._ready = ready
         self._ctx = ctx
-        self._tools = [tool.definition for tool in agent.tools.values()]
-        if GIVE_UP not in agent.tools:
-            self._tools.append(_GIVE_UP)
+        self._own = OwnTools(agent, limits.answer)
+        self._tools = [tool.definition for tool in agent.tools.values()] + self._own.definitions
         self._calls = 0
         self._seen: Counter[str] = Counter()
         self._undos: list[Compensation | bool] = []
@@ -108,16 +129,20 @@ class _Turns:
                 key=f"react/{number}",
                 label=prompt.label,
             )
-            if not turn.calls:
-                output = clean_text(turn.text).strip()
-                return Result(output, undo=undo_of_all(self._agent, self._undos))
+            self._own.check_given_up(turn)
             messages += await self._made(turn, number)
+            answered = self._own.answered(turn)
+            if answered is not None:
+                return Result(answered[0], undo=undo_of_all(self._agent, self._undos))
+            shorten_history(messages, self._limits.max_history)
         raise self._exhausted()
 
     async def _made(self, turn: Turn, number: int) -> list[dict[str, Any]]:
         """Make the calls of a turn; return what the conversation goes on with."""
-        self._check_given_up(turn)
-        self._calls += len(turn.calls)
+        calls = self._own.others(turn)
+        if not calls:
+            return [turn.message, user(ASK_FOR_ANSWER)]
+        self._calls += len(calls)
         if self._calls > self._limits.max_calls:
             raise StepFailed(
                 f"the model wants {self._calls} calls made, and ReAct(max_calls=…) of agent "
@@ -125,45 +150,58 @@ class _Turns:
                 "in one step",
                 code="calls_exhausted",
             )
-        names = [call.name for call in turn.calls]
-        await self._ctx.heartbeat({"turn": number, "calls": names})
-        results = [
-            await self._make(call, f"{number}/{position}", turn.text if position == 0 else "")
-            for position, call in enumerate(turn.calls)
-        ]
+        await self._ctx.heartbeat({"turn": number, "calls": [call.name for call in calls]})
+        results = await self._make_all(calls, turn, number)
         told = [
             tool_result(call, gave.output, error=gave.error)
-            for call, gave in zip(turn.calls, results, strict=True)
+            for call, gave in zip(calls, results, strict=True)
         ]
-        times = self._count(turn, results)
+        times = self._count(calls, results)
         return [turn.message, *told, *([user(_AGAIN)] if times > 1 else [])]
 
-    async def _make(self, call: ToolRequest, place: str, reasoning: str) -> Gave:
+    async def _make_all(self, calls: list[ToolRequest], turn: Turn, number: int) -> list[Gave]:
+        places = [f"{number}/{position}" for position in range(len(calls))]
+        at_once: list[Gave | BaseException] = []
+        if all(self._agent.tools[call.name].idempotent for call in calls):
+            making = map(self._make, calls, places)
+            at_once = await asyncio.gather(*making, return_exceptions=True)
+        results: list[Gave] = []
+        for position, call in enumerate(calls):
+            gave = at_once[position] if at_once else await self._make(call, places[position])
+            if isinstance(gave, BaseException):
+                raise gave
+            self._record(call, gave, "" if results else turn.text)
+            results.append(gave)
+        return results
+
+    async def _make(self, call: ToolRequest, place: str) -> Gave:
+        tool, args = self._agent.tools[call.name], self._resolved(call)
+        return await told_once(tool, args, self._ctx, f"{OWN_PREFIX}react/{place}")
+
+    def _record(self, call: ToolRequest, gave: Gave, reasoning: str) -> None:
+        if gave.result is not None:
+            self._undos.append(gave.result.undo)
+        if self._ctx.spent is None:
+            return
         record = ToolCall(
             tool=call.name,
             args={name: recorded(value) for name, value in call.args.items()},
             reasoning=clean_text(reasoning)[:_REASONING_CHARS],
+            output=recorded(gave.output),
+            error=gave.error,
         )
-        tool, args = self._agent.tools[call.name], self._resolved(call)
-        gave = await told_once(tool, args, self._ctx, f"{OWN_PREFIX}react/{place}")
-        spent = self._ctx.spent
-        if spent is not None:
-            told = {"output": recorded(gave.output), "error": gave.error}
-            spent.calls.append(record.model_copy(update=told))
-            spent.add(gave.result.usage if gave.result else None)
-        if gave.result is not None:
-            self._undos.append(gave.result.undo)
-        return gave
+        self._ctx.spent.calls.append(record)
+        self._ctx.spent.add(gave.result.usage if gave.result else None)
 
-    def _count(self, turn: Turn, results: list[Gave]) -> int:
+    def _count(self, calls: list[ToolRequest], results: list[Gave]) -> int:
         """Count turns that were the same as this one, which may not go on forever."""
-        made = [[call.name, call.args] for call in turn.calls]
+        made = [[call.name, call.args] for call in calls]
         gave = [[gave.output, gave.error] for gave in results]
         key = hashlib.sha256(to_json([made, gave])).hexdigest()
         self._seen[key] += 1
         if self._seen[key] < self._limits.max_repeats:
             return self._seen[key]
-        names = ", ".join(dict.fromkeys(call.name for call in turn.calls))
+        names = ", ".join(dict.fromkeys(call.name for call in calls))
         raise StepFailed(
             f"the model made the same calls ({names}) with the same results "
             f"{self._seen[key]} times; choose a more capable model, say more in the task, or "
@@ -174,8 +212,7 @@ class _Turns:
     def _problems(self, call: ToolRequest) -> list[str]:
         """List what is wrong with a call."""
         if call.name not in self._agent.tools:
-            why = call.args.get("reason")
-            return [] if isinstance(why, str) and why.strip() else [f"{GIVE_UP}: say the reason"]
+            return self._own.problems(call)
         try:
             return self._agent.tools[call.name].problems(self._resolved(call))
         except StepFailed as error:
@@ -184,14 +221,6 @@ class _Turns:
     def _resolved(self, call: ToolRequest) -> dict[str, Any]:
         meant = self._ready.model_copy(update={"task": "", "input": None, "args": call.args})
         return resolve(meant).args or {}
-
-    def _check_given_up(self, turn: Turn) -> None:
-        if GIVE_UP in self._agent.tools:
-            return
-        for call in turn.calls:
-            if call.name == GIVE_UP:
-                why = clean_text(str(call.args["reason"]))
-                raise StepFailed(f"agent {self._agent.name!r} cannot do this: {why}", code="cannot")
 
     def _exhausted(self) -> StepFailed:
         return StepFailed(
@@ -205,7 +234,7 @@ class _Turns:
         return {
             "turns": self._limits.max_turns,
             "example": "{{steps.<step>.output}}",
-            "cannot": "" if GIVE_UP in self._agent.tools else _CANNOT,
+            "own_tools": self._own.rules,
             "data_rule": DATA_RULE,
         }
 
@@ -215,12 +244,18 @@ class _Turns:
         return "\n\n".join(part for part in parts if part)
 
 
-_GIVE_UP = ToolDefinition(
-    name=GIVE_UP,
-    description="Says that the task cannot be done with these tools; ends it",
-    parameters={
-        "type": "object",
-        "properties": {"reason": {"type": "string", "description": "why, in one sentence"}},
-        "required": ["reason"],
-    },
-)
+def _is_model(answer: object) -> bool:
+    return isinstance(answer, type) and issubclass(answer, BaseModel)
+
+
+def shorten_history(messages: list[dict[str, Any]], limit: int) -> None:
+    """Cut what tools gave, the oldest first, until all is short enough to be shown again."""
+    size = sum(len(to_json(message)) for message in messages)
+    for place, message in enumerate(messages):
+        if size <= limit:
+            return
+        content = message["content"]
+        if message["role"] == "tool" and len(content) > _SHORT_CHARS:
+            cut = {"begins": content[:_KEPT_CHARS], "cut_off_at": _KEPT_CHARS}
+            messages[place] = {**message, "content": escaped_json(cut)}
+            size -= len(content) - len(messages[place]["content"])
