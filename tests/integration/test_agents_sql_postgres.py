@@ -12,15 +12,18 @@ from pathlib import Path
 import asyncpg
 import pytest
 from support.agents import ready
+from support.model_server import model_server
 from support.postgres import PASSWORD, running_postgres
 from support.queries import ask, pause, rows
 
 from starlings.agents.execute import execute
+from starlings.agents.models import AgentModels
 from starlings.blobs import BlobStore
 from starlings_agents.sql import _begin, agent, delete
 from starlings_agents.sql.query import Job, Query
 from starlings_agents.sql.running import executions
 from starlings_agents.sql.settings import connection
+from starlings_agents.sql_ask import agent as sql_ask
 
 SLEEP = {"connection": "shop", "sql": "SELECT pg_sleep(600)"}
 RUNNING = """SELECT count(*) FROM pg_stat_activity
@@ -257,3 +260,27 @@ async def test_what_a_query_says_of_its_own_address_is_freed_of_the_password(blo
 
     assert error.code == "query_failed"
     assert PASSWORD not in error.message
+
+
+async def test_questions_in_words_only_read_and_see_what_the_role_may_see(
+    blobs, owner, tmp_path, monkeypatch
+):
+    await owner.execute("CREATE TABLE IF NOT EXISTS secret_wages (amount int)")
+    monkeypatch.setenv("STARLINGS_SQL_SHOP_WRITABLE", "true")
+    with model_server() as model:
+        monkeypatch.setenv("OPENAI_BASE_URL", model.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
+        model.replies(
+            '{"sql": "DELETE FROM sold", "cannot": null}',
+            '{"sql": "SELECT count(*) AS sold FROM sold", "cannot": null}',
+        )
+        step = ready(agent="sql_ask", task="How many?", input={"connection": "shop"})
+        async with AgentModels() as models:
+            done = await execute(sql_ask, step, model=models.of(sql_ask))
+    assert done.error is None, done.error
+    assert await rows(done, blobs, tmp_path) == [(5,)]
+    said = [request["messages"][-1]["content"] for request in model.requests]
+    assert '"columns": ["id integer", "name text"]' in said[0]
+    assert "secret_wages" not in said[0]
+    assert "only reads" in said[1]
+    assert PASSWORD not in "".join(said)

@@ -124,6 +124,7 @@ def test_the_built_in_agents_are_found_by_their_entry_points():
         "notify",
         "sensor",
         "sql",
+        "sql_ask",
         "string",
         "weather",
         "web_search",

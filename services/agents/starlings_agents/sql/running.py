@@ -46,19 +46,9 @@ class Execution:
                 self.at_work = True
                 with tempfile.TemporaryDirectory(prefix="starlings-sql-") as folder:
                     output = await self._work(Path(folder))
-            self.status = JobStatus.succeeded(output, summary=_summary(output))
+            self.status = JobStatus.succeeded(output, summary=summary_of(output))
         except Exception as error:
-            self.status = JobStatus.failed(self._told(error))
-
-    def _told(self, error: Exception) -> ErrorInfo:
-        """Describe a failure without its causes: a driver's words may hold its address."""
-        ours = isinstance(error, StarlingsError)
-        text = str(error) if ours else f"{type(error).__name__}: {error}"
-        return ErrorInfo(
-            code=error.code if isinstance(error, StarlingsError) else "query_failed",
-            message=self._freed(text)[:4_000],
-            retryable=error.retryable if isinstance(error, StarlingsError) else True,
-        )
+            self.status = JobStatus.failed(told(error, self._freed))
 
 
 class Executions:
@@ -142,7 +132,19 @@ async def within(seconds: float, doing: Awaitable[Any]) -> Any:
     )
 
 
-def _summary(output: dict[str, Any]) -> str:
+def told(error: Exception, freed: Callable[[str], str]) -> ErrorInfo:
+    """Describe a failure without its causes: a driver's words may hold its address."""
+    ours = isinstance(error, StarlingsError)
+    text = str(error) if ours else f"{type(error).__name__}: {error}"
+    return ErrorInfo(
+        code=error.code if isinstance(error, StarlingsError) else "query_failed",
+        message=freed(text)[:4_000],
+        retryable=error.retryable if isinstance(error, StarlingsError) else True,
+    )
+
+
+def summary_of(output: dict[str, Any]) -> str:
+    """Say what came out in one line."""
     if not output["columns"]:
         return "done" if output["affected"] is None else f"{counted(output['affected'])} changed"
     names = ", ".join(column["name"] for column in output["columns"][:10])

@@ -41,6 +41,9 @@ class SqlSettings(BaseSettings):
     at_once: int = Field(
         default=4, ge=1, le=1_000, description="queries that one instance runs at once"
     )
+    ask_turns: int = Field(
+        default=4, ge=1, le=20, description="statements that a model may write for one question"
+    )
     duckdb_memory: str = Field(
         default="512MB", pattern=r"^[1-9][0-9]*(MB|GB)$", description="memory like 512MB or 2GB"
     )
