@@ -159,8 +159,9 @@ async def test_of_two_texts_of_one_document_the_last_is_learned(log):
     assert [passage["text"] for passage in done.output["passages"]] == ["last words"]
 
 
-async def test_a_text_that_is_too_long_is_refused(log):
-    done = await tell("learn", text="x" * 600_000)
+@pytest.mark.parametrize("text", ["x" * 600_000, "\x01" * 400_000, '"' * 499_990])
+async def test_a_text_that_is_too_long_is_refused(log, text):
+    done = await tell("learn", text=text)
     assert (done.error.code, log.records) == ("text_too_long", [])
 
 

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from starlings import StepFailed
 
-LONGEST_TEXT_BYTES = 500_000  # a record of Kafka has room for a million
+LONGEST_TEXT_BYTES = 500_000
+LONGEST_RECORD_BYTES = 1_000_000  # as JSON, in which quotes and line ends take two; Kafka's limit
 
 DocumentId = Annotated[
     str,

@@ -14,7 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from starlings import Agent, Result, StepContext, StepFailed
 
-from .changes import LONGEST_TEXT_BYTES, DocumentId, KnowledgeChange, write_positions
+from .changes import (
+    LONGEST_RECORD_BYTES,
+    LONGEST_TEXT_BYTES,
+    DocumentId,
+    KnowledgeChange,
+    write_positions,
+)
 from .log import knowledge_log
 from .settings import topics
 
@@ -84,7 +90,7 @@ def _learned(document: Document, ctx: StepContext) -> KnowledgeChange:
             code="text_too_long",
         )
     digest = hashlib.sha256(document.text.encode("utf-8", "replace")).hexdigest()[:24]
-    return KnowledgeChange(
+    change = KnowledgeChange(
         change="learned",
         document=document.document or f"text-{digest}",
         text=document.text.encode("utf-8", "replace").decode(),
@@ -93,6 +99,14 @@ def _learned(document: Document, ctx: StepContext) -> KnowledgeChange:
         by=ctx.idempotency_key,
         at=datetime.now(UTC),
     )
+    written = len(change.model_dump_json().encode())
+    if written > LONGEST_RECORD_BYTES:
+        raise StepFailed(
+            f"the text {document.title[:80]!r} has {written:,} bytes as JSON, and the limit is "
+            f"{LONGEST_RECORD_BYTES:,}; learn it in parts",
+            code="text_too_long",
+        )
+    return change
 
 
 async def _say(changes: list[KnowledgeChange]) -> Result:
