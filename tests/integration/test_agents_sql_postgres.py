@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import os
+import tracemalloc
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -135,6 +138,20 @@ async def test_a_role_that_postgresql_does_not_hold_back_is_refused(blobs, serve
     assert "STARLINGS_SQL_SHOP_URL" in error.message
 
 
+@pytest.mark.parametrize("powerful", ["postgres", "pg_execute_server_program"])
+async def test_a_role_that_can_become_a_powerful_one_is_refused(blobs, owner, tmp_path, powerful):
+    role = urlsplit(os.environ["STARLINGS_SQL_SHOP_URL"]).username
+    await owner.execute(f"CREATE ROLE between_{role}")
+    await owner.execute(f"GRANT {powerful} TO between_{role}")
+    await owner.execute(f"GRANT between_{role} TO {role}")
+    written = tmp_path / "written"
+    program = f"COPY (SELECT 1) TO PROGRAM 'touch {written}'"
+
+    error = (await ask(f"DO $do$ BEGIN SET ROLE {powerful}; {program}; END $do$")).error
+
+    assert (error.code, written.exists()) == ("role_too_powerful", False)
+
+
 async def test_ten_million_rows_are_an_error_that_comes_early(blobs):
     done = await ask("SELECT i FROM generate_series(1, 10000000) i", max_rows=3_000)
     first = await ask(
@@ -143,6 +160,18 @@ async def test_ten_million_rows_are_an_error_that_comes_early(blobs):
 
     assert done.error.code == "too_many_rows"
     assert (first.output["row_count"], first.output["truncated"]) == (3, True)
+
+
+async def test_wide_rows_are_not_all_held_at_once_and_all_come_in_order(blobs, tmp_path):
+    wide = "SELECT i, repeat(md5(i::text), 15625) AS wide FROM generate_series(1, 200) i"
+    tracemalloc.start()
+    try:
+        done = await ask(wide)
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert held < 70_000_000  # of 100 MB, each of which is here twice
+    assert [row[0] for row in await rows(done, blobs, tmp_path)] == list(range(1, 201))
 
 
 async def test_more_rows_than_one_fetch_are_all_there(blobs, tmp_path):

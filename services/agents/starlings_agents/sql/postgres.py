@@ -3,7 +3,8 @@
 What only reads runs in a read-only transaction, in which PostgreSQL itself refuses to write. The
 transaction takes its snapshot before the statement is sent, after which it cannot be turned to
 writing, and the protocol takes one statement at a time. A role that PostgreSQL does not hold back
-(a superuser, or one that may write files and run programs of the server) is refused.
+(one that is, or can become, a superuser, or may write files and run programs of the server) is
+refused.
 
 What writes takes effect once for an attempt: its key and its result lie in `starlings_statements`,
 written in the same transaction.
@@ -29,13 +30,17 @@ from .query import Job
 from .settings import Connection
 from .table import ANY_DECIMAL, Table
 
+FIRST_ROWS = 50
 FETCH_ROWS = 2_000
+FETCH_BYTES = 16 * 1024 * 1024
 CONNECT_S = 10.0
 _KEPT = """CREATE TABLE IF NOT EXISTS starlings_statements
 (key text PRIMARY KEY, done_at timestamptz NOT NULL DEFAULT now(), output jsonb)"""
-_POWERFUL = """SELECT current_setting('is_superuser') = 'on'
-OR pg_has_role(current_user, 'pg_write_server_files', 'MEMBER')
-OR pg_has_role(current_user, 'pg_execute_server_program', 'MEMBER')"""
+# one statement is enough to become a role that one is a member of, or that one has logged in as
+_POWERFUL = """SELECT EXISTS (
+SELECT FROM pg_roles, unnest(ARRAY[current_user, session_user]) AS me
+WHERE (rolsuper OR rolname IN ('pg_write_server_files', 'pg_execute_server_program'))
+AND pg_has_role(me, pg_roles.oid, 'MEMBER'))"""
 _OTHERS = """FROM pg_stat_activity
 WHERE application_name = $1 AND usename = current_user AND pid <> pg_backend_pid()"""
 _TYPES = {
@@ -69,8 +74,8 @@ class Postgres:
             if await session.fetchval(_POWERFUL):
                 raise StepFailed(
                     f"the role of {self._connection.setting} may write whatever the transaction: "
-                    "give a connection that only reads a role that is no superuser and may "
-                    "neither write files of the server nor run programs there",
+                    "give a connection that only reads a role that neither is nor can become a "
+                    "superuser, and may neither write files of the server nor run programs there",
                     code="role_too_powerful",
                 )
             await session.execute(f"SELECT pg_terminate_backend(pid) {_OTHERS}", job.name)
@@ -146,10 +151,13 @@ async def _stream(session: Any, job: Job, table: Table) -> None:
         table.affected = int(words[-1]) if words and words[-1].isdecimal() else None
         return
     table.begin(columns)
-    cursor = await statement.cursor(*given)
-    while rows := await cursor.fetch(FETCH_ROWS):
+    cursor, wanted = await statement.cursor(*given), FIRST_ROWS
+    while rows := await cursor.fetch(wanted):
+        before = table.size_bytes
         if not table.add(rows):
             return
+        each = max((table.size_bytes - before) // len(rows), 1)
+        wanted = max(1, min(FETCH_ROWS, 2 * wanted, FETCH_BYTES // each))  # wide rows are large
 
 
 def _parameters(job: Job, types: Any) -> list[Any]:

@@ -1,6 +1,7 @@
 """Rows on their way into a Parquet file in the blob store, without ever being held in memory.
 
-They are written to disk as lines of JSON as they come, and turned to Parquet by DuckDB. Numbers
+They are written to disk as lines of JSON as they come, and turned to Parquet by DuckDB. It holds
+a couple of thousand rows of a file at once, however wide: so the files are kept small. Numbers
 keep their digits: decimals get the scale that their values need. NaN and infinities become null,
 as JSON has none.
 """
@@ -26,6 +27,12 @@ PREVIEW_ROWS = 20
 PREVIEW_BYTES = 16 * 1024
 PREVIEW_VALUE = 200
 ROW_BYTES = 16 * 1024 * 1024
+FILE_BYTES = 16 * 1024 * 1024
+_TO_PARQUET: dict[str, Any] = {
+    "threads": "1",  # which keeps the order of the rows, too
+    "preserve_insertion_order": "false",  # else a part of the table could not be limited in bytes
+    "memory_limit": "256MB",
+}
 DECIMAL_DIGITS = 38
 ANY_DECIMAL = "DECIMAL"
 _AS_READ = frozenset(
@@ -84,11 +91,13 @@ class Table:
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self._truncate = truncate
-        self._bytes = 0
+        self.size_bytes = 0
         self._preview: list[dict[str, Any]] = []
         self._preview_left = PREVIEW_BYTES
         self._plain: list[Callable[[Any], Any]] = []
-        self._lines = (folder / "rows.json").open("wb")
+        self._files = [folder / "rows-0.json"]
+        self._lines = self._files[0].open("wb")
+        self._file_bytes = 0
 
     def begin(self, columns: Iterable[tuple[str, str]]) -> None:
         """Say what columns there are; names that come twice are numbered."""
@@ -118,10 +127,10 @@ class Table:
                     f"{ROW_BYTES:,}",
                     code="row_too_large",
                 )
-            self._bytes += len(line)
-            if self._bytes > self._max_bytes:
+            self.size_bytes += len(line)
+            if self.size_bytes > self._max_bytes:
                 return self._full("result_too_large", f"more than {self._max_bytes:,} bytes")
-            self._lines.write(line + b"\n")
+            self._write(line + b"\n")
             self.row_count += 1
             if len(self._preview) < PREVIEW_ROWS and len(line) <= self._preview_left:
                 self._preview_left -= len(line)
@@ -155,6 +164,15 @@ class Table:
         """Let go of the file, where it was not finished."""
         self._lines.close()
 
+    def _write(self, line: bytes) -> None:
+        if self._file_bytes and self._file_bytes + len(line) > FILE_BYTES:
+            self._lines.close()
+            self._files.append(self.folder / f"rows-{len(self._files)}.json")
+            self._lines = self._files[-1].open("wb")
+            self._file_bytes = 0
+        self._file_bytes += len(line)
+        self._lines.write(line)
+
     def _full(self, code: str, what: str) -> bool:
         if self._truncate:
             self.truncated = True
@@ -183,14 +201,17 @@ class Table:
             source = f"c{number}"
             read[source] = column.type if column.type in _AS_READ else "VARCHAR"
             chosen.append(f"{_converted(source, column.type)} AS {quoted(column.name)}")
-        with duckdb.connect(config={"threads": "1", "memory_limit": "256MB"}) as own:
+        with duckdb.connect(config=_TO_PARQUET) as own:
+            files: Any = [str(file) for file in self._files]  # which its types do not know
             rows = own.read_json(
-                str(self.folder / "rows.json"),
+                files,
                 columns=read,
                 format="newline_delimited",
                 maximum_object_size=2 * ROW_BYTES,
             )
-            rows.project(", ".join(chosen)).write_parquet(str(path), compression="zstd")
+            rows.project(", ".join(chosen)).write_parquet(
+                str(path), compression="zstd", row_group_size_bytes="32MB"
+            )
 
 
 def counted(rows: int) -> str:
