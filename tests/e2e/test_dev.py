@@ -44,27 +44,35 @@ async def dev(services: Services, *argv: str) -> AsyncGenerator[list[str]]:
         stderr=subprocess.STDOUT,
     )
     said: list[str] = []
+    reading = asyncio.create_task(_read(process, said))
     try:
         await _ready(process, said)
-        rest = asyncio.create_task(_read(process, said))
         yield said
-        process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(60):
-            await rest
-            assert await process.wait() == 0, "\n".join(said[-40:])
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        code = await _end(process)
+        await reading
+    assert code == 0, "\n".join(said[-40:])
+
+
+async def _end(process: asyncio.subprocess.Process) -> int:
+    """Press Ctrl-C, also where the test has failed: killed at once, it would leave its services."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGINT)
+    try:
+        async with asyncio.timeout(60):
+            return await process.wait()
+    except TimeoutError:
+        process.kill()
+        return await process.wait()
 
 
 async def _ready(process: asyncio.subprocess.Process, said: list[str]) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(READY_WITHIN_S):
-            while line := await process.stdout.readline():
-                said.append(line.decode().rstrip())
-                if "Ctrl-C stops everything" in said[-1]:
-                    return
-    pytest.fail("`starlings dev` is not ready:\n" + "\n".join(said[-40:]))
+    async def is_so() -> bool:
+        ended = process.returncode is not None
+        return ended or any("Ctrl-C stops everything" in line for line in said)
+
+    await wait_until(is_so, timeout_s=READY_WITHIN_S, message="`starlings dev` is ready")
+    assert process.returncode is None, "\n".join(said[-40:])
 
 
 async def _read(process: asyncio.subprocess.Process, said: list[str]) -> None:
@@ -84,10 +92,47 @@ async def agents(services: Services) -> dict[str, bool]:
     return {each["agent"]: each["alive"] for each in json.loads(listed)}
 
 
+PACKAGE = {
+    "aviary.py": """
+from starlings import Agent
+
+wren = Agent("wren", description="Sings")
+
+@wren.step
+def sing(task: str) -> str:
+    return f"{task}, sung"
+""",
+    "aviary-1.0.dist-info/METADATA": """Metadata-Version: 2.4
+Name: aviary
+Version: 1.0
+Provides-Extra: wings
+Requires-Dist: not-to-be-had; extra == "wings"
+""",
+    "aviary-1.0.dist-info/entry_points.txt": """[starlings.agents]
+wren = aviary:wren
+lark = aviary:lark [wings]
+""",
+}
+
+
+@pytest.fixture
+def aviary(services) -> None:
+    """Another package that offers agents, of which one lacks an extra."""
+    for name, text in PACKAGE.items():
+        path = services.folder / "site" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    services.env["PYTHONPATH"] = str(services.folder / "site")
+
+
 @pytest.mark.timeout(240)
+@pytest.mark.usefixtures("aviary")
 async def test_all_installed_agents_are_alive_and_say_what_they_need(services):
-    async with dev(services, "--all"):
-        assert await agents(services) == {offer.name: True for offer in offered_agents()}
+    async with dev(services, "--all") as said:
+        (left_out,) = [line for line in said if "left out" in line]
+        assert "lark (needs not-to-be-had: pip install 'aviary[wings]')" in left_out
+        there = ["wren", *(offer.name for offer in offered_agents())]
+        assert await agents(services) == dict.fromkeys(there, True)
         async with services.client() as client:
             asked = await client.submit("Calculate 5 factorial")
             result = await asked.result(timeout_s=60)
