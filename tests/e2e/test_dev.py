@@ -21,7 +21,7 @@ from starlings.messages import RunOutcome
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-READY_WITHIN_S = 110.0
+READY_WITHIN_S = 150.0
 UNSET = {
     "sql": ({"input": {"connection": "shop", "sql": "select 1"}}, "STARLINGS_SQL_SHOP_URL"),
     "container": ({"input": {"image": "busybox"}}, "STARLINGS_CONTAINER_IMAGES"),
@@ -125,7 +125,7 @@ def aviary(services) -> None:
     services.env["PYTHONPATH"] = str(services.folder / "site")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(360)
 @pytest.mark.usefixtures("aviary")
 async def test_all_installed_agents_are_alive_and_say_what_they_need(services):
     async with dev(services, "--all") as said:
@@ -149,7 +149,7 @@ async def test_all_installed_agents_are_alive_and_say_what_they_need(services):
         assert setting in errors[name]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(360)
 async def test_what_new_agent_writes_runs_from_its_folder_and_again_when_it_changes(services):
     for kind in ("function", "react"):
         write_agent(f"my-{kind}", kind, services.folder / kind)

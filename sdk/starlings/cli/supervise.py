@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from starlings.messages import StarlingsError
 
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 120.0
 STOP_WITHIN_S = 30.0
 LOOK_EVERY_S = 0.05
 TAIL_LINES = 30
