@@ -222,6 +222,28 @@ async def test_a_pod_that_is_lost_may_be_tried_again(engine, status, code):
     assert (error.code, error.retryable) == (code, True)
 
 
+async def test_a_job_that_is_complete_has_ended_well_though_its_pod_was_removed(engine):
+    name = started("s1").name
+    complete = {"type": "Complete", "status": "True"}
+    status = {"conditions": [complete], "completionTime": "2026-01-01T00:00:09Z"}
+    query = {"labelSelector": f"starlings.job={name}", "limit": "10"}
+    engine(
+        [
+            answer("POST", JOBS, 201, {}),
+            answer("GET", f"{JOBS}/{name}", 200, {"status": status}),
+            answer(
+                "GET", str(httpx.URL("/api/v1/namespaces/jobs/pods", params=query)), 200,
+                {"items": []},
+            ),
+        ]
+    )  # fmt: skip
+
+    done = await run("s1")
+
+    assert (done.error, done.output["exit_code"], done.output["logs"]) == (None, 0, "")
+    assert done.output["finished_at"] == "2026-01-01T00:00:09Z"
+
+
 def test_credentials_are_those_of_the_pod_unless_a_kubeconfig_is_named(tmp_path, monkeypatch):
     for name, text in {"token": "t1\n", "namespace": "shop\n"}.items():
         (tmp_path / name).write_text(text)

@@ -196,7 +196,11 @@ def _condition(status: dict[str, Any]) -> str:
 
 
 def _without_pod(job: dict[str, Any]) -> Seen:
-    for condition in job.get("status", {}).get("conditions") or []:
+    status = job.get("status", {})
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "Complete" and condition.get("status") == "True":
+            ended = status.get("completionTime")  # its pod was removed, and its logs with it
+            return Seen(exit_code=0, started_at=status.get("startTime"), finished_at=ended)
         if condition.get("type") == "Failed" and condition.get("status") == "True":
             said = f"{condition.get('reason', '')} {condition.get('message', '')}".strip()
             failed = StepFailed(f"the Job failed: {said}", code="job_failed", retryable=True)
