@@ -159,3 +159,11 @@ async def test_what_cannot_be_asked_says_so(file, model, monkeypatch):
     assert (await ask(connection="lake")).error.code == "not_supported"
     assert (await ask(" ")).error.code == "input_invalid"
     assert len(model.requests) == 1
+
+
+async def test_without_a_model_the_step_says_what_to_set(file, model, monkeypatch):
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    monkeypatch.delenv("OPENAI_API_KEY")
+    error = (await ask()).error
+    assert error.code == "cannot"
+    assert "OPENAI_API_KEY" in error.message
