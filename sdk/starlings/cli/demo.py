@@ -106,6 +106,7 @@ def _say_where(console: Console, client: Client, view: RunView) -> None:
         ('starlings run "Calculate 5 factorial"', "ask for something else"),
         (f"starlings show {view.run_id}", "look at this run again"),
         ("starlings dev examples/shop.py:shop", "with an agent of your own"),
+        ("starlings new agent orders", "begin one: a folder with its test, image and values"),
     )
     for command, what in tries:
         say(console, Text(what, style="dim"), head=f"  {command:<38}  ", style="green")
