@@ -191,7 +191,8 @@ async def test_the_library_reads_what_it_has_learned():
 
 
 def test_what_runs_examples_offline_says_what_is_wrong_with_a_command():
-    for words in ([], ["starlings", "run", "README.md"]):
+    saga = "examples/travel_saga/travel.py"
+    for words in ([], ["starlings", "run", "README.md"], ["starlings", "dev", saga]):
         ended = subprocess.run(
             [sys.executable, "examples/offline.py", *words],
             cwd=ROOT,

@@ -105,8 +105,9 @@ def settings_with(server: ModelServer, example: str) -> dict[str, str]:
 
 
 def record(example: str) -> None:
-    """Record the answers of an example anew."""
+    """Record the answers of an example anew; where none has changed, the file stays as it is."""
     answers = EXAMPLES / example / "answers.jsonl"
+    before = answers.read_text(encoding="utf-8") if answers.exists() else ""
     answers.unlink(missing_ok=True)
     with example_model(example) as server, offline().outside():
         env = {
@@ -118,7 +119,15 @@ def record(example: str) -> None:
         for command in commands(example):
             argv = [sys.executable, "-m", "starlings.cli", *command[3:]]
             subprocess.run(argv, cwd=ROOT, env=env, check=True, timeout=300)
+    if _said(before) == _said(answers.read_text(encoding="utf-8")):
+        answers.write_text(before, encoding="utf-8")
     answers.chmod(0o644)
+
+
+def _said(recorded: str) -> list[str]:
+    """List questions and answers, whenever they were recorded and in whatever order."""
+    entries = [json.loads(line) for line in recorded.splitlines()]
+    return sorted(json.dumps({**entry, "take": ""}, sort_keys=True) for entry in entries)
 
 
 if __name__ == "__main__":
