@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from pydantic import JsonValue
@@ -29,9 +30,14 @@ class Answers(Protocol):
     """Answers to one step's form from a position on, in order, and the position to go on from."""
 
     async def since(
-        self, run_id: str, step_id: str, position: int | None
+        self,
+        run_id: str,
+        step_id: str,
+        position: int | None,
+        *,
+        asked_at: datetime | None = None,
     ) -> tuple[list[Answer], int]:
-        """Look; None is the first look."""
+        """Look; None is the first look, which finds what was answered since it was asked."""
 
 
 class MemoryAnswers:
@@ -51,7 +57,12 @@ class MemoryAnswers:
         self._given.setdefault((signal.run_id, signal.name), []).append(answer)
 
     async def since(
-        self, run_id: str, step_id: str, position: int | None
+        self,
+        run_id: str,
+        step_id: str,
+        position: int | None,
+        *,
+        asked_at: datetime | None = None,  # noqa: ARG002 - here everything is found
     ) -> tuple[list[Answer], int]:
         """Look."""
         given = self._given.get((run_id, answer_name(step_id)), [])

@@ -39,6 +39,8 @@ class StepContext:
         errors: why steps that this one depends on have failed, by step id; a failed step gets
             here only where the run goes on after failures.
         deadline: when the attempt will be stopped; None: no limit.
+        asked_at: in a step of a job agent or sensor, when it was made ready: what it waits for may
+            have come since then, however late it is begun. None: not known, as without Kafka.
         undoes: whether this is a compensation: one try to undo the attempt. Then `results` has the
             step's own output, and there are no signs of life to give.
         reason: why the step is undone, for people.
@@ -53,6 +55,7 @@ class StepContext:
     results: Mapping[str, JsonValue] = field(default_factory=dict)
     errors: Mapping[str, ErrorInfo] = field(default_factory=dict)
     deadline: datetime | None = None
+    asked_at: datetime | None = None
     undoes: bool = False
     reason: str = ""
     state: JsonValue = None
@@ -114,6 +117,7 @@ def step_context(
     *,
     deadline: datetime | None,
     on_heartbeat: Heartbeat,
+    asked_at: datetime | None = None,
     model: ModelPort | None = None,
     spent: Spent | None = None,
 ) -> StepContext:
@@ -129,6 +133,7 @@ def step_context(
         results=MappingProxyType(good),
         errors=MappingProxyType(bad),
         deadline=deadline,
+        asked_at=asked_at,
         on_heartbeat=on_heartbeat,
         model_port=model,
         spent=spent,

@@ -33,6 +33,16 @@ LATEST_MS = 253_402_300_799_000  # a second before the year 10000: dates go no f
 Moment = Annotated[int, Field(ge=0, le=LATEST_MS)]
 
 
+def moment_of(at_ms: int) -> datetime:
+    """Turn what is kept of a time into the time."""
+    return datetime.fromtimestamp(at_ms / 1_000, UTC)
+
+
+def asked_ms_of(timestamp_ms: int) -> int | None:
+    """Say when a step was made ready, by the time of its record; anybody may write any time."""
+    return timestamp_ms if 0 <= timestamp_ms <= LATEST_MS else None
+
+
 class Attempt(Model):
     """Which attempt something was kept of."""
 
@@ -64,6 +74,7 @@ class Held(Attempt):
     generation: int = Field(default=0, ge=0)
     handle: JsonValue = None
     began_ms: Moment
+    asked_ms: Moment | None = None
     deadline_ms: Moment | None = None
     heartbeat_s: float | None = Field(default=None, gt=0, le=LONGEST_S)
     traceparent: str | None = None
@@ -76,6 +87,7 @@ class Held(Attempt):
         handle: JsonValue,
         *,
         began_ms: int,
+        asked_ms: int | None = None,
         traceparent: str | None,
         causation_id: str | None,
     ) -> Self:
@@ -90,6 +102,7 @@ class Held(Attempt):
             generation=ready.generation,
             handle=handle,
             began_ms=began_ms,
+            asked_ms=asked_ms,
             deadline_ms=None if limit_s is None else began_ms + int(limit_s * 1_000),
             heartbeat_s=None if heartbeat_s is None else min(heartbeat_s, LONGEST_S),
             traceparent=traceparent,
@@ -133,13 +146,13 @@ class Held(Attempt):
 
     def context(self, on_heartbeat: Heartbeat) -> StepContext:
         """Build what a look is given."""
-        deadline = self.deadline_ms
         return StepContext(
             run_id=self.run_id,
             step_id=self.step_id,
             attempt=self.attempt,
             agent=self.agent,
-            deadline=None if deadline is None else datetime.fromtimestamp(deadline / 1_000, UTC),
+            deadline=None if self.deadline_ms is None else moment_of(self.deadline_ms),
+            asked_at=None if self.asked_ms is None else moment_of(self.asked_ms),
             on_heartbeat=on_heartbeat,
         )
 

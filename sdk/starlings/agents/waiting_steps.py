@@ -35,7 +35,7 @@ from .claims import Claims
 from .compensate import patience_s
 from .context import StepContext, no_heartbeat, step_context
 from .execute import step_done
-from .held import Held
+from .held import Held, asked_ms_of, moment_of
 from .holding import Holding
 from .model_port import Spent
 from .stops import Stops
@@ -96,8 +96,12 @@ class WaitingSteps:
         """
         work = self._claims.work_of(received)
         began = self._wall()
+        asked_ms = asked_ms_of(received.timestamp_ms)
         ctx = step_context(
-            ready, deadline=deadline_of(ready.timeouts, now_utc()), on_heartbeat=no_heartbeat
+            ready,
+            deadline=deadline_of(ready.timeouts, now_utc()),
+            asked_at=None if asked_ms is None else moment_of(asked_ms),
+            on_heartbeat=no_heartbeat,
         )
         look, error = await attempted(
             self._begin(ready, ctx), ctx, limit_s=limit_of(ready.timeouts), what="step"
@@ -108,6 +112,7 @@ class WaitingSteps:
             ready,
             look.handle,
             began_ms=int(began * 1_000),
+            asked_ms=asked_ms,
             traceparent=trace,
             causation_id=received.envelope.id,
         )

@@ -48,7 +48,7 @@ async def look(form: Form, ctx: StepContext) -> Ready | Waiting:
     if asked is None:
         _check_time(form, ctx)
     given, position = await answers().since(
-        ctx.run_id, ctx.step_id, asked.position if asked else None
+        ctx.run_id, ctx.step_id, asked.position if asked else None, asked_at=ctx.asked_at
     )
     problems, refused = (asked.problems, asked.refused) if asked else ([], 0)
     for answer in given:

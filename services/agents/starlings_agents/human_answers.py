@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -25,7 +26,7 @@ from starlings.service import ServiceSettings, load_settings
 
 READ_FOR_S = 4.0
 FRESH_FOR_S = 1.0
-BEFORE_MS = 60_000  # an answer may come before the first look, and clocks differ
+BEFORE_MS = 60_000  # the clocks of those who ask and of those who answer differ
 REMEMBERED = 10_000
 _POLL_MS = 200
 
@@ -62,7 +63,12 @@ class LogAnswers:
         self._numbers: list[int] = []
 
     async def since(
-        self, run_id: str, step_id: str, position: int | None
+        self,
+        run_id: str,
+        step_id: str,
+        position: int | None,
+        *,
+        asked_at: datetime | None = None,
     ) -> tuple[list[Answer], int]:
         """Look."""
         settings = load_settings(ServiceSettings)
@@ -73,7 +79,7 @@ class LogAnswers:
         known = self._partitions.setdefault(number, _Partition())
         async with known.turn:
             if position is None:
-                position = await self._start(TopicPartition(topic, number))
+                position = await self._start(TopicPartition(topic, number), asked_at)
             stale = time.monotonic() - known.read_at > FRESH_FOR_S
             if stale or not known.begin <= position <= known.end:
                 codec = Codec(source="starlings/human", blobs=BlobStore(settings.blobs_url))
@@ -82,10 +88,12 @@ class LogAnswers:
         fits = [a for o, (key, a) in known.found.items() if o >= position and key == wanted]
         return fits, max(position, known.end)
 
-    async def _start(self, place: TopicPartition) -> int:
-        """Find the place from which the answers of a form that is asked now can lie."""
+    async def _start(self, place: TopicPartition, asked_at: datetime | None) -> int:
+        """Find the place from which the answers of a form can lie, be it looked at late."""
+        now_s = time.time()
+        asked_s = now_s if asked_at is None else min(asked_at.timestamp(), now_s)
+        at_ms = max(int(asked_s * 1_000) - BEFORE_MS, 0)
         async with self._connection.reading() as consumer:
-            at_ms = int(time.time() * 1_000) - BEFORE_MS
             found = (await consumer.offsets_for_times({place: at_ms})).get(place)
             ends = await consumer.end_offsets([place])
             return int(found.offset if found else ends[place])

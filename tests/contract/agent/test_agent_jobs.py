@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -456,6 +457,31 @@ async def test_a_sensor_goes_on_with_its_state_on_another_instance(open_stage):
     assert seen[0] is None
     assert seen[before] in (before, before - 1)  # the last poke may not have been kept any more
     assert seen[1:before] == list(range(1, before))
+
+
+async def test_a_poke_knows_when_its_step_was_made_ready_however_late_it_is_made(open_stage):
+    asked: list[Any] = []
+    tide = Sensor("tide", description="Waits", every_s=0.02)
+    high = asyncio.Event()
+
+    @tide.poke
+    async def poke(task: str, ctx: StepContext) -> bool:
+        asked.append(ctx.asked_at)
+        return high.is_set()
+
+    stage = await open_stage(tide)
+    await stage.step()  # nobody is there to take it
+    (record,) = await records_of(stage.site, stage.site.topics.steps("tide"), 1)
+    first = await stage.start("i1")
+    await wait_until(lambda: len(asked) >= 3, timeout_s=30, message="it is poked for")
+    await first.leave()
+    before = len(asked)
+    await stage.start("i2")
+    await wait_until(lambda: len(asked) > before, timeout_s=30, message="the successor pokes")
+    high.set()
+    await stage.said("r1/s1/1/step_done")
+
+    assert set(asked) == {datetime.fromtimestamp(record.timestamp / 1_000, UTC)}
 
 
 async def test_what_is_so_already_ends_the_step_without_a_wait(open_stage):
