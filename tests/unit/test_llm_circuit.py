@@ -59,8 +59,24 @@ def test_a_call_that_was_cancelled_lets_the_next_one_find_out(circuit, clock):
     fails(circuit, 3)
     clock.now += 30
     assert circuit.wait_s() == 0
-    circuit.given_up()
+    circuit.given_up(circuit.probe)
     assert circuit.wait_s() == 0
+
+
+def test_a_call_from_before_it_opened_that_is_cancelled_lets_no_second_one_find_out(circuit, clock):
+    assert circuit.wait_s() == 0
+    early = circuit.probe
+    fails(circuit, 3)
+    clock.now += 30
+    assert circuit.wait_s() == 0
+    circuit.given_up(early)
+    assert circuit.wait_s() == PROBING_S
+    late = circuit.probe
+    fails(circuit)
+    clock.now += 30
+    assert circuit.wait_s() == 0
+    circuit.given_up(late)  # by a call that somebody else has spoken for already
+    assert circuit.wait_s() == PROBING_S
 
 
 def test_a_provider_is_left_alone_for_as_long_as_it_asks_within_bounds(circuit):

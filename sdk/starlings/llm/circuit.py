@@ -24,39 +24,49 @@ class Circuit:
         self._failures = 0
         self._opens_until = float("-inf")
         self._is_open = False
-        self._probing = False
+        self._probes = 0
+        self.probe = 0  # the number of the call that finds out; 0: none does
         self.reason = ""
 
     def wait_s(self) -> float:
-        """Say how long nobody may ask still; 0: the caller may, and has to tell how it went."""
+        """Say how long nobody may ask still; 0: the caller may, and has to tell how it went.
+
+        `probe` is the caller's then: what it has to say where it gives up.
+        """
         if not self._is_open:
             return 0.0
         remaining_s = self._opens_until - self._monotonic()
         if remaining_s > 0:
             return remaining_s
-        if self._probing:
+        if self.probe:
             return PROBING_S
-        self._probing = True
+        self._probes += 1
+        self.probe = self._probes
         return 0.0
 
     def went_well(self) -> None:
         """Close it: the server answered, be it with a refusal."""
         self._failures = 0
-        self._is_open = self._probing = False
+        self._is_open = False
+        self.probe = 0
         self.reason = ""
 
-    def given_up(self) -> None:
-        """Hear that a call ended without a word on the server, by a cancellation for instance."""
-        self._probing = False
+    def given_up(self, probe: int) -> None:
+        """Hear that a call ended without a word on the server, by a cancellation for instance.
+
+        One that was let through before it opened says nothing of the one that finds out.
+        """
+        if probe == self.probe:
+            self.probe = 0
 
     def failed(self, reason: str, *, limit: int, open_s: float, asked_s: float | None) -> None:
         """Count a failure; `asked_s` is how long the server wants to be left alone."""
         self._failures += 1
         self.reason = reason
         wait_s = asked_s or 0.0
-        if self._failures >= limit or self._probing:
+        if self._failures >= limit or self.probe:
             wait_s = max(wait_s, open_s)
-        self._probing = False
+        self.probe = 0
         if wait_s > 0:
             self._is_open = True
             until = self._monotonic() + min(wait_s, LONGEST_S)

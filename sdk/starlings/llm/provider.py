@@ -64,6 +64,7 @@ class Provider:
         wait_s = circuit.wait_s()
         if wait_s > 0:
             raise self._left_alone(wait_s)
+        probe = circuit.probe
         try:
             reply = await self._ask(question)
         except ModelAway as error:
@@ -73,7 +74,7 @@ class Provider:
             circuit.went_well()
             raise
         except BaseException:
-            circuit.given_up()
+            circuit.given_up(probe)
             raise
         circuit.went_well()
         return with_cost(reply, self.endpoint, self.endpoint.price)
