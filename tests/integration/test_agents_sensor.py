@@ -216,6 +216,17 @@ async def test_what_may_be_waited_for_can_be_restricted(monkeypatch, tmp_path: P
     assert "STARLINGS_SENSOR_KINDS" in done.error.message
 
 
+@pytest.mark.parametrize("pointer", ["id", "/" + "9" * 5_000])
+async def test_what_is_no_pointer_or_a_too_long_one_is_told_before_anything_is_looked_at(pointer):
+    event = {"wait_for": "event", "topic": "orders", "where": {pointer: 1}}
+    address = {"wait_for": "http", "url": "http://127.0.0.1:1/", "pointer": pointer}
+
+    for condition in (event, address):
+        error = (await Waited().run(condition)).error
+        assert (error.code, error.retryable) == ("input_invalid", False)
+        assert "where" in error.message or "pointer" in error.message
+
+
 def test_json_pointers_find_what_they_point_to_and_values_are_compared_as_json():
     value = {"a/b": {"~": [{"x": None}]}, "": 1}
 
@@ -224,6 +235,7 @@ def test_json_pointers_find_what_they_point_to_and_values_are_compared_as_json()
     assert at(value, "/") == 1
     assert at(value, "/a~1b/~0/1") is MISSING
     assert at(value, "/a~1b/~0/00") is MISSING
+    assert at([1], "/" + "9" * 5_000) is MISSING
     assert at("text", "/0") is MISSING
     assert same(1, 1.0)
     assert not same(1, True)

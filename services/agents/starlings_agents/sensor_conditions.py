@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-POINTER = r"^(/[^/]*)*$"
 MISSING = object()
-_INDEX = re.compile(r"0|[1-9][0-9]*")
+_INDEX = re.compile(r"0|[1-9][0-9]{0,17}")  # beyond that no list has a place
+
+
+Pointer = Annotated[str, Field(pattern=r"^(/[^/]*)*$", max_length=1_000)]
 
 
 class Looked(BaseModel):

@@ -25,7 +25,7 @@ from starlings.kafka.connection import Connection, KafkaSettings
 from starlings.messages import RunDone, RunOutcome, header, run_key
 from starlings.service import ServiceSettings, load_settings
 
-from .sensor_conditions import MISSING, Looked, at, same
+from .sensor_conditions import MISSING, Looked, Pointer, at, same
 
 READ_FOR_S = 4.0
 _POLL_MS = 200
@@ -40,7 +40,7 @@ class EventArrives(Looked):
 
     wait_for: Literal["event"]
     topic: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="its full name")
-    where: dict[str, JsonValue] = Field(
+    where: dict[Pointer, JsonValue] = Field(
         default_factory=dict,
         description="JSON Pointers into the event's value, and what has to be there",
     )

@@ -16,7 +16,7 @@ from starlings.messages import StarlingsError
 
 from .net.addresses import load_policy
 from .net.fetching import Asked, Limits, fetch
-from .sensor_conditions import MISSING, POINTER, Looked, at, same
+from .sensor_conditions import MISSING, Looked, Pointer, at, same
 
 BODY_LIMIT_BYTES = 2 * 1024 * 1024
 TIMEOUT_S = 10.0
@@ -33,8 +33,8 @@ class HttpAnswers(Looked):
     method: Literal["GET", "HEAD"] = "GET"
     headers: dict[str, str] = Field(default_factory=dict)
     status: int = Field(default=200, ge=100, le=599)
-    pointer: str | None = Field(
-        default=None, pattern=POINTER, description="JSON Pointer of a value that has to be there"
+    pointer: Pointer | None = Field(
+        default=None, description="JSON Pointer of a value that has to be there"
     )
     equals: JsonValue = Field(default=None, description="what the value at `pointer` has to be")
     contains: str | None = Field(default=None, description="text that the body has to contain")
