@@ -218,6 +218,25 @@ async def test_an_image_that_is_not_there_yet_is_fetched(engine):
     assert exchanges.count("POST", "/start") == 1
 
 
+async def test_an_engine_that_fails_to_show_a_new_container_may_do_better_later(
+    engine,
+):
+    exchanges = engine(
+        [
+            answer("POST", CREATE, 201, {"Id": "1"}),
+            answer("GET", f"/containers/{NAME}/json", 500, {"message": "layer store is locked"}),
+            answer("DELETE", f"/containers/{NAME}?force=1&v=1", 204, None),
+        ]
+    )
+
+    error = (await run(clean=False)).error
+
+    assert (error.code, error.retryable) == ("engine_failed", True)
+    assert "layer store is locked" in error.message
+    assert exchanges.count("DELETE", NAME) == 1  # the other attempt has another name
+    assert exchanges.count("POST", "/start") == 0
+
+
 async def test_an_engine_that_is_away_may_be_back_later(engine, tmp_path, monkeypatch):
     monkeypatch.setenv("STARLINGS_CONTAINER_DOCKER_URL", f"unix://{tmp_path}/none.sock")
 

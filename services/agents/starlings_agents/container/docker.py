@@ -171,13 +171,23 @@ async def _create(engine: EngineClient, name: str, spec: dict[str, Any]) -> None
 async def _start_if_new(engine: EngineClient, order: Order) -> None:
     try:
         found = await engine.ask("GET", f"/containers/{order.name}/json")
-        if found["State"]["Status"] == "created":
-            await engine.ask("POST", f"/containers/{order.name}/start")
     except EngineRefused as error:
-        await _remove(engine, order.name)  # such as a command that is not in the image
-        raise StepFailed(
-            f"{order.work.image} cannot be started: {error}", code="container_refused"
-        ) from None
+        failed: Exception = TransientError(
+            f"{order.work.image} cannot be seen to: {error}", code="engine_failed"
+        )
+    else:
+        if found["State"]["Status"] != "created":
+            return
+        try:
+            await engine.ask("POST", f"/containers/{order.name}/start")
+        except EngineRefused as error:  # such as a command that is not in the image
+            failed = StepFailed(
+                f"{order.work.image} cannot be started: {error}", code="container_refused"
+            )
+        else:
+            return
+    await _remove(engine, order.name)  # another attempt makes one of its own
+    raise failed
 
 
 async def _pull(engine: EngineClient, image: str) -> None:
