@@ -270,6 +270,19 @@ async def test_a_writable_connection_writes_once_for_an_attempt(file, monkeypatc
     assert count(file) == 6
 
 
+@pytest.mark.parametrize("sql", ["COMMIT", "-- so\nROLLBACK", "BEGIN", "/* a */ ; END"])
+async def test_a_statement_that_ends_the_transaction_is_refused_each_time(file, monkeypatch, sql):
+    monkeypatch.setenv("STARLINGS_SQL_SHOP_WRITABLE", "true")
+
+    first = (await ask(sql)).error
+    await executions(1).end("r1/s1/1")  # the process that knew of it is gone
+    again = (await ask(sql)).error
+
+    assert (first.code, first.retryable) == ("input_invalid", False)
+    assert "begins or ends a transaction" in first.message
+    assert again == first
+
+
 async def test_a_statement_that_fails_while_writing_leaves_nothing(file, monkeypatch):
     monkeypatch.setenv("STARLINGS_SQL_SHOP_WRITABLE", "true")
 

@@ -253,6 +253,39 @@ async def test_a_writable_connection_writes_once_for_an_attempt(blobs, owner, mo
     assert await owner.fetchval("SELECT count(*) FROM sold") == 6
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COMMIT",
+        "-- so\n;; /* a /* b */ c */ rollback",
+        "END",
+        "ABORT",
+        "START TRANSACTION",
+        "SAVEPOINT here",
+        "PREPARE/**/TRANSACTION 'here'",
+        "COMMIT AND CHAIN",
+    ],
+)
+async def test_a_statement_that_ends_the_transaction_is_refused_each_time(blobs, monkeypatch, sql):
+    monkeypatch.setenv("STARLINGS_SQL_SHOP_WRITABLE", "true")
+
+    first = (await ask(sql)).error
+    await executions(1).end("r1/s1/1")  # the process that knew of it is gone
+    again = (await ask(sql)).error
+
+    assert (first.code, first.retryable) == ("input_invalid", False)
+    assert "begins or ends a transaction" in first.message
+    assert again == first
+
+
+async def test_a_statement_that_only_looks_like_the_end_of_a_transaction_runs(blobs, monkeypatch):
+    monkeypatch.setenv("STARLINGS_SQL_SHOP_WRITABLE", "true")
+
+    done = await ask("/* COMMIT */ SELECT 1 AS rollback")
+
+    assert done.output["preview"] == [{"rollback": 1}]
+
+
 async def test_two_instances_that_write_for_one_attempt_write_once(blobs, owner, monkeypatch):
     monkeypatch.setenv("STARLINGS_SQL_SHOP_WRITABLE", "true")
     monkeypatch.setenv("STARLINGS_SQL_AT_ONCE", "8")

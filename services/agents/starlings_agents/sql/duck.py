@@ -27,6 +27,7 @@ from starlings.messages import ConfigError
 from .query import Job
 from .settings import Connection, SqlSettings
 from .table import Table, quoted
+from .transactions import refused
 
 FETCH_ROWS = 2_000
 _KEPT = "CREATE TABLE IF NOT EXISTS starlings_statements (key TEXT PRIMARY KEY, output TEXT)"
@@ -213,6 +214,8 @@ def _stream_rows(database: Any, job: Job, table: Table) -> None:
         raise StepFailed(
             f"the SQL has {len(statements)} statements; a step runs one", code="input_invalid"
         )
+    if statements[0].type == duckdb.StatementType.TRANSACTION:
+        raise refused()
     params = job.query.params
     database.execute(statements[0], params or None)
     changes = duckdb.ExpectedResultType.CHANGED_ROWS in statements[0].expected_result_type

@@ -29,6 +29,7 @@ from starlings import StepFailed, TransientError
 from .query import Job
 from .settings import Connection
 from .table import ANY_DECIMAL, Table
+from .transactions import controls_transaction, refused
 
 FIRST_ROWS = 50
 FETCH_ROWS = 2_000
@@ -68,6 +69,8 @@ class Postgres:
 
     async def run(self, job: Job, table: Table) -> dict[str, Any]:
         """Run a statement; see the module for what is promised."""
+        if controls_transaction(job.query.sql):
+            raise refused()
         async with self._session(job.name) as session, _told():
             if self._connection.writable:
                 return await _write(session, job, table)
