@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.runs import BEGIN_MS, Story, failed, ok, waits
+from support.runs import BEGIN_MS, Story, failed, ok, started, step, waits
 from support.sagas import Saga, did, undone
 
 from starlings.choreography import DecisionKind, check_plan, reopen
@@ -13,11 +13,14 @@ from starlings.choreography.snapshot import save
 from starlings.messages import (
     Budget,
     Plan,
+    RetryPolicy,
     RetryRequested,
     RunOptions,
     RunOutcome,
     SignalReceived,
     Step,
+    Timeouts,
+    TimerKind,
     Usage,
 )
 
@@ -78,6 +81,17 @@ def test_another_attempt_needs_budget_as_well():
     story.tell(late)
     story.fire(next(iter(story.run.timers)).kind, "a")
     assert (story.phases(), story.end.error.code) == ({"a": "cancelled"}, "budget_exceeded")
+
+
+@pytest.mark.parametrize(("late", "tokens"), [(ok, 0), (did, 70)])
+def test_an_attempt_that_was_given_up_is_counted_only_where_its_result_still_counts(late, tokens):
+    saga = Saga(step("a", timeouts=Timeouts(run_s=1)), retry=RetryPolicy(initial_s=0))
+    saga.tell(started("a"))
+    saga.fire(TimerKind.RUN, "a")
+    saga.fire(TimerKind.RETRY, "a")
+    before = saga.run.used().output_tokens
+    saga.tell(late("a", "late").model_copy(update={"usage": used(70)}))
+    assert saga.run.used().output_tokens == before + tokens
 
 
 def test_what_was_done_is_undone_without_regard_to_the_budget():
