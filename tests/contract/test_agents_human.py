@@ -54,9 +54,13 @@ def ctx(asked_ago_s: float | None) -> StepContext:
     return StepContext(run_id="r1", step_id="ask", attempt=1, agent="human", asked_at=asked_at)
 
 
+async def with_events(site) -> None:
+    events = TopicSpec(site.topics.events, 1)  # whose times a test can choose
+    await ensure_topics(site.connection, [events], replication=1)
+
+
 async def test_an_answer_that_was_given_while_the_agent_was_down_is_found(plain_site):
-    events = TopicSpec(plain_site.topics.events, 1)  # whose times a test can choose
-    await ensure_topics(plain_site.connection, [events], replication=1)
+    await with_events(plain_site)
     await answer(plain_site, "r1", ago_s=HOUR_S)
 
     looks = {ago: await human.look(FORM, ctx(ago)) for ago in (HOUR_S + 10, HOUR_S - 120, -HOUR_S)}
@@ -65,3 +69,18 @@ async def test_an_answer_that_was_given_while_the_agent_was_down_is_found(plain_
     assert found.output == {"answer": {"amount": 3}, "by": "ada"}
     assert later.state is not None  # an answer from before it was asked is another one's
     assert ahead.state is not None  # a clock that is ahead
+
+
+async def test_an_answer_is_found_before_more_than_are_remembered_and_once_they_are(
+    plain_site, monkeypatch
+):
+    monkeypatch.setattr(human_answers, "REMEMBERED", 2)
+    await with_events(plain_site)
+    for run_id in ("r1", *(f"other{n}" for n in range(6))):
+        await answer(plain_site, run_id, ago_s=HOUR_S)
+
+    first = await human.look(FORM, ctx(HOUR_S + 10))
+    monkeypatch.setattr(human_answers, "FRESH_FOR_S", 0.0)  # the next one reads, and forgets
+    again = await human.look(FORM, ctx(HOUR_S + 10))
+
+    assert first.output == again.output == {"answer": {"amount": 3}, "by": "ada"}

@@ -53,6 +53,16 @@ class _Partition:
     found: OrderedDict[int, tuple[_Key, Answer]] = field(default_factory=OrderedDict)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    @property
+    def full(self) -> bool:
+        """Whether no more is read before somebody has looked at what is here."""
+        return len(self.found) >= 2 * REMEMBERED
+
+    def forget(self) -> None:
+        """Let the oldest go, before a read: whoever reads has to see all of what it read."""
+        while len(self.found) > REMEMBERED:
+            self.begin = self.found.popitem(last=False)[0] + 1
+
 
 class LogAnswers:
     """Answers among the facts of runs on Kafka."""
@@ -101,6 +111,7 @@ class LogAnswers:
     async def _read_on(
         self, place: TopicPartition, known: _Partition, position: int, codec: Codec
     ) -> None:
+        known.forget()
         async with self._connection.reading() as consumer:
             consumer.assign([place])
             begin = (await consumer.beginning_offsets([place]))[place]
@@ -111,7 +122,7 @@ class LogAnswers:
                 known.found.clear()
             consumer.seek(place, known.end)
             until = time.monotonic() + READ_FOR_S
-            while known.end < end and time.monotonic() < until:
+            while known.end < end and not known.full and time.monotonic() < until:
                 await _take(consumer, place, known, codec)
         known.read_at = time.monotonic()
 
@@ -136,5 +147,3 @@ async def _remember(record: ConsumerRecord, known: _Partition, codec: Codec) -> 
         return
     key = (signal.run_id, signal.name)
     known.found[record.offset] = (key, Answer(signal.payload, signal.sent_by))
-    if len(known.found) > REMEMBERED:
-        known.begin = known.found.popitem(last=False)[0] + 1
