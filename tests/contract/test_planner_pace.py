@@ -29,7 +29,7 @@ from starlings.messages import (
     agent_key,
     run_key,
 )
-from starlings.planning import Planner
+from starlings.planning import Planner, Replanner
 from starlings.service import KafkaPorts
 from starlings_planner.model_pace import NAME, ModelPace
 from starlings_planner.service import PlannerService
@@ -50,13 +50,19 @@ class Stage:
     ports: KafkaPorts
     registry: Registry
     planner: Planner
+    replanner: Replanner
     stack: AsyncExitStack
     planned: dict[str, float] = field(default_factory=dict)  # run id → when
 
     async def start(self, name: str) -> PlannerService:
         settings = PlannerSettings(registry_wait_s=0)
         service = PlannerService(
-            self.ports, self.registry, self.planner, settings=settings, instance=name
+            self.ports,
+            self.registry,
+            self.planner,
+            replanner=self.replanner,
+            settings=settings,
+            instance=name,
         )
         stop = asyncio.Event()
         life = asyncio.create_task(service.consumer.run(stop, 1.0))
@@ -113,7 +119,7 @@ async def stage(plain_site, model: ModelServer) -> AsyncIterator[Stage]:
         )
         client = await stack.enter_async_context(ModelClient(settings))
         ports = KafkaPorts(site.connection, site.codec, publisher, site.topics)
-        stage = Stage(site, ports, registry, Planner(client), stack)
+        stage = Stage(site, ports, registry, Planner(client), Replanner(client), stack)
         watching = asyncio.create_task(stage.watch())
         stack.push_async_callback(asyncio.gather, watching, return_exceptions=True)
         stack.callback(watching.cancel)

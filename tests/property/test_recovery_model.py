@@ -40,6 +40,7 @@ ACTIONS: list[tuple[int, Callable[[World, int], object]]] = [
     (60, lambda world, pick: world.retry(RUNS[pick % len(RUNS)], pick)),
     (65, lambda world, _: world.take_work()),
     (80, World.finish_work),
+    (40, World.plan_anew),
     (10, World.late_result),
     (30, World.sign_of_life),
     (15, World.crash),
@@ -50,8 +51,8 @@ ACTIONS: list[tuple[int, Callable[[World, int], object]]] = [
     (30, lambda world, pick: world.coordinator(pick).fire(world.now_ms)),
     (60, lambda world, pick: world.wait(pick * (10 if pick % 5 == 0 else 1))),
     (5, lambda world, _: world.land_ghost()),
-    (195, World.land),
-    (270, lambda world, pick: world.read(pick, pick % 4)),
+    (185, World.land),
+    (240, lambda world, pick: world.read(pick, pick % 4)),
 ]
 CHOICES = [action for share, action in ACTIONS for _ in range(share)]
 
@@ -118,6 +119,10 @@ class RecoveryMachine(RuleBasedStateMachine):
     def an_agent_gives_a_sign_of_life(self, pick: int) -> None:
         self.world.take_work()
         self.world.sign_of_life(pick)
+
+    @rule(pick=PICK)
+    def a_planner_plans_a_run_anew(self, pick: int) -> None:
+        self.world.plan_anew(pick)
 
     @rule(pick=PICK)
     def a_result_arrives_late(self, pick: int) -> None:

@@ -103,6 +103,7 @@ def step_done(
         prompts=spent.prompts or None,
         compensation=_compensation(agent, result) if result else None,
         amendment=result.amend if result else None,
+        replan=result.replan if result else None,
         variant=ready.variant,
         instance=instance,
         duration_s=max(duration_s, 0.0),

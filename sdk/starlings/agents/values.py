@@ -40,6 +40,7 @@ class Result:
         undo: what would undo it. True: the agent's own `@agent.compensate`, where it has one;
             False: there is nothing to undo; a `Compensation`: that.
         amend: how the plan of the run shall change; of a step function only.
+        replan: why the planner shall plan the run anew; of a step function only.
     """
 
     output: Any = None
@@ -47,6 +48,7 @@ class Result:
     usage: Usage | None = None
     undo: Compensation | bool = True
     amend: Amendment | None = None
+    replan: str | None = None
 
 
 def json_value(value: Any, what: str) -> JsonValue:

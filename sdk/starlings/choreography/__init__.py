@@ -8,8 +8,9 @@ tests all run this code.
 from __future__ import annotations
 
 from .chain import Chain, ChainEvent
+from .confirming import confirm, record_end
 from .context import render_task, resolve
-from .fold import begin, confirm, fold, record_end
+from .fold import begin, fold
 from .ledger import CarryPolicy, Ledger, Position
 from .outputs import ELSEWHERE, abandoned, confirmation_for, confirmed_decision, message_for
 from .reopening import Recorded, goes_on, is_of_the_past, refusal, reopen, retell
@@ -18,6 +19,8 @@ from .state import (
     Decision,
     DecisionKind,
     Ignored,
+    Replan,
+    ReplanPhase,
     Run,
     StepState,
     Timer,
@@ -42,6 +45,8 @@ __all__ = [
     "Phase",
     "Position",
     "Recorded",
+    "Replan",
+    "ReplanPhase",
     "Run",
     "RunPhase",
     "StepState",

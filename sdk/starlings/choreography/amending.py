@@ -7,7 +7,9 @@ are known, the coordinator looks up, and says so in the log: `plan_amended` is a
 read, and judged once more, since the run has gone on. Where something is wrong, nothing of it is
 applied, `amendment_rejected` names every problem, and the run goes on as it was planned.
 
-A step that has begun is never changed. Added steps stand behind the step that asked for them.
+Such an amendment never changes a step that has begun; its added steps stand behind the step that
+asked for them. An amendment of the planner, that a run was planned anew with, may: what it
+invalidates of them is undone first.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from starlings.messages.amendments import Amendment
 from starlings.messages.errors import Problem
 from starlings.messages.plan import Plan, Step
 
-from .state import Run, StepState
-from .transitions import Phase, StepEvent
+from .state import Replan, Run, StepState
+from .transitions import Phase, StepEvent, UndoPhase
 from .validation import check_plan
 
 _NOT_BEGUN = frozenset({Phase.WAITING, Phase.READY})
@@ -29,29 +31,83 @@ _NOT_BEGUN = frozenset({Phase.WAITING, Phase.READY})
 
 def amendment_problems(run: Run, step: StepState, amendment: Amendment) -> list[Problem]:
     """List what is wrong with an amendment, as things stand; empty when all is well."""
-    problems = list(_own_problems(run, step, amendment))
+    problems = [*_own_problems(run, step, amendment), *_unfit_names(run, amendment)]
     return problems or check_plan(_amended(run, step, amendment))
+
+
+def replan_problems(run: Run, replan: Replan) -> list[Problem]:
+    """List what is wrong with the amendment that a run is to be planned anew with."""
+    amendment = replan.amendment or Amendment()
+    problems = list(_unfit_names(run, amendment))
+    if not problems:
+        problems = list(_not_to_be_rewound(run, replan, invalidated(run, amendment)))
+    return problems or check_plan(_amended(run, None, amendment))
 
 
 def _own_problems(run: Run, step: StepState, amendment: Amendment) -> Iterator[Problem]:
     if step.item_of is not None:
         yield _problem("amendment_of_item", None, "an item of a list cannot amend the plan")
-    for spec in amendment.add:
-        if spec.id in run.steps:
-            message = f"there is a step {spec.id!r}, or was one"
-            yield _problem("duplicate_id", spec.id, message, "give it another id, or replace it")
-    for name in (*amendment.remove, *(spec.id for spec in amendment.replace)):
+    if run.rewinding:
+        yield _problem("replanning", None, "the run is being planned anew", "amend it afterwards")
+    for name in _touched(amendment):
         found = run.steps.get(name)
-        if found is None or found.removed:
-            yield _problem("unknown_step", name, f"there is no step {name!r}")
-        elif _has_begun(found):
+        if found is not None and not found.removed and _has_begun(found):
             state = "part of a list" if found.item_of is not None else found.phase.value
             yield _problem("step_begun", name, f"the step has begun: it is {state}")
 
 
+def _unfit_names(run: Run, amendment: Amendment) -> Iterator[Problem]:
+    for spec in amendment.add:
+        if spec.id in run.steps:
+            message = f"there is a step {spec.id!r}, or was one"
+            yield _problem("duplicate_id", spec.id, message, "give it another id, or replace it")
+    for name in _touched(amendment):
+        found = run.steps.get(name)
+        if found is None or found.removed:
+            yield _problem("unknown_step", name, f"there is no step {name!r}")
+
+
+def _not_to_be_rewound(run: Run, replan: Replan, part: list[StepState]) -> Iterator[Problem]:
+    names = {step.spec.id for step in part}
+    if replan.failed and replan.step_id not in names:
+        message = f"the step {replan.step_id!r} has failed, and would stay as it is"
+        yield _problem("failed_step_left", replan.step_id, message, _HOW)
+    for name in _touched(replan.amendment or Amendment()):
+        if run.steps[name].item_of is not None:
+            yield _problem("item_of_list", name, "it is part of a list", "name the whole list")
+    for step in part:
+        undos = [run.undos[step.spec.id, attempt] for attempt in step.undos]
+        if any(undo.phase is UndoPhase.FAILED for undo in undos):
+            message = "it could not be undone, so it cannot be done again"
+            yield _problem("not_undone", step.spec.id, message, "leave it as it is")
+        if step.added:
+            message = "it has added steps to the plan itself, so it cannot be done again"
+            yield _problem("step_has_amended", step.spec.id, message, "leave it as it is")
+
+
+_HOW = "replace or remove it, or invalidate it so that it is done again"
+
+
+def _touched(amendment: Amendment) -> list[str]:
+    replaced = (spec.id for spec in amendment.replace)
+    return [*amendment.remove, *replaced, *amendment.invalidate]
+
+
 def _has_begun(step: StepState) -> bool:
     laid_out = step.items is not None or step.item_of is not None  # in a run that was reopened
-    return step.phase not in _NOT_BEGUN or step.attempt > 0 or laid_out
+    return step.phase not in _NOT_BEGUN or step.attempt > step.rewound_at or laid_out
+
+
+def invalidated(run: Run, amendment: Amendment) -> list[StepState]:
+    """Say what has to be undone: what has begun of the steps named, with all that depends on it."""
+    todo = [run.steps[name] for name in _touched(amendment) if _has_begun(run.steps[name])]
+    found: dict[int, StepState] = {}
+    while todo:
+        step = todo.pop()
+        if step.index not in found:
+            found[step.index] = step
+            todo.extend(run.order[index] for index in (*step.dependents, *(step.items or ())))
+    return [found[index] for index in sorted(found)]
 
 
 def _problem(code: str, step: str | None, message: str, remedy: str = "") -> Problem:
@@ -59,13 +115,13 @@ def _problem(code: str, step: str | None, message: str, remedy: str = "") -> Pro
     return Problem(code=code, step=step, field="amendment", message=message, remedy=remedy)
 
 
-def _amended(run: Run, step: StepState, amendment: Amendment) -> Plan:
+def _amended(run: Run, step: StepState | None, amendment: Amendment) -> Plan:
     """Make up the plan as it would be."""
     instead = {spec.id: spec for spec in amendment.replace}
     gone = set(amendment.remove)
     kept = [s for s in run.order if s.item_of is None and not s.removed and s.spec.id not in gone]
-    joined = _leaves(amendment) if amendment.join else []
-    behind = set(step.dependents) if joined else set()
+    joined = _leaves(amendment) if amendment.join and step is not None else []
+    behind = set(step.dependents) if joined and step is not None else set()
     specs = [
         instead.get(s.spec.id) or (_joined(s.spec, joined) if s.index in behind else s.spec)
         for s in kept
@@ -82,7 +138,7 @@ def _joined(spec: Step, names: list[str]) -> Step:
     return spec.model_copy(update={"depends_on": [*spec.depends_on, *names]})
 
 
-def amend(run: Run, step: StepState, amendment: Amendment) -> list[StepState]:
+def amend(run: Run, step: StepState | None, amendment: Amendment) -> list[StepState]:
     """Change the plan; return the steps that may wait for nothing now."""
     for name in amendment.remove:
         removed = run.steps[name]
@@ -92,14 +148,22 @@ def amend(run: Run, step: StepState, amendment: Amendment) -> list[StepState]:
         run.move(removed, StepEvent.STOPPED)
     changed = [_replace(run, run.steps[spec.id], spec) for spec in amendment.replace]
     added = [run.add(spec) for spec in amendment.add]
-    step.added = [state.index for state in added]
-    behind = list(step.dependents)  # those of before, and of these the ones that stay as they are
+    behind = list(step.dependents) if step is not None else []  # of these, those that stay so
     run.connect((*changed, *added))
-    if amendment.join:
-        _join(run, behind, _leaves(amendment))
-    for state in (*changed, *added):
-        state.missing = sum(not run.steps[d].settled for d in set(state.spec.depends_on))
+    if step is not None:
+        step.added = [state.index for state in added]
+        if amendment.join:
+            _join(run, behind, _leaves(amendment))
+    count_missing(run, (*changed, *added))
     return [*changed, *added]
+
+
+def count_missing(run: Run, steps: Iterable[StepState]) -> None:
+    """Count what steps wait for: also for another plan in place of what has failed."""
+    awaited = {replan.step_id for replan in run.replans if replan.failed}
+    for state in steps:
+        before = dict.fromkeys(state.spec.depends_on)
+        state.missing = sum(d in awaited or not run.steps[d].settled for d in before)
 
 
 def _replace(run: Run, state: StepState, spec: Step) -> StepState:

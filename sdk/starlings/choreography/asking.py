@@ -73,7 +73,7 @@ def keep_signal(run: Run, name: str, payload: Any) -> str | None:
 
 def _is_waited_for(run: Run, name: str) -> bool:
     """Whether a step will ask for a signal, now or later; what others send is not kept for ever."""
-    awaited = (step.spec.signal for step in run.order if not step.settled)
+    awaited = (step.spec.signal for step in run.order if not step.settled or step.rewinding)
     return any(signal is not None and signal.name == name for signal in awaited)
 
 

@@ -6,6 +6,7 @@ from starlings.messages.commands import (
     ApprovalGiven,
     CancelRequested,
     PauseRequested,
+    ReplanRequested,
     ResumeRequested,
     RetryRequested,
     SignalReceived,
@@ -13,11 +14,12 @@ from starlings.messages.commands import (
 from starlings.messages.errors import ErrorInfo
 from starlings.messages.facts import RunOutcome
 
-from . import asking
-from .consequences import advance, answer, interrupt
+from . import asking, replanning
+from .consequences import advance, answer
 from .folding import Folding
 from .state import Ignored, Outcome
 from .transitions import Phase, RunEvent, RunPhase
+from .turning import interrupt
 
 
 def cancel_requested(folding: Folding, fact: CancelRequested) -> Outcome:
@@ -50,6 +52,18 @@ def resume_requested(folding: Folding, fact: ResumeRequested) -> Outcome:
     if not folding.run.paused:
         return Ignored("the run is not paused")
     folding.run.paused = False
+    advance(folding)
+    return folding.change()
+
+
+def replan_requested(folding: Folding, fact: ReplanRequested) -> Outcome:
+    """Have the run planned anew, once those who asked before have their answer."""
+    run = folding.run
+    if run.phase is not RunPhase.RUNNING:
+        return Ignored(f"the run is {run.phase.value}")
+    if len(run.replans) >= replanning.OPEN_LIMIT:
+        return Ignored(f"{len(run.replans)} such requests wait already")
+    replanning.want(run, fact.text)
     advance(folding)
     return folding.change()
 

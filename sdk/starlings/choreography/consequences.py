@@ -16,15 +16,13 @@ from starlings.messages.facts import RunOutcome, StepDone, TimerKind
 from starlings.messages.ids import attempt_id
 from starlings.messages.plan import FailurePolicy
 
-from . import amending, asking, budget, mapping, saga, skipping
+from . import amending, asking, budget, mapping, replanning, rewinding, saga, skipping
 from .context import as_text, shorten
 from .folding import Folding, skip_id, whole_run_id
 from .retries import may_retry, next_level, variant_for, wait_s
-from .state import Decision, DecisionKind, Run, StepState, TimerKey
-from .transitions import OUT, Phase, RunEvent, RunPhase, StepEvent
-
-SETTLE_GRACE_MS = 10_000  # how long a stopping run waits for attempts that are with agents
-UNDO_GRACE_MS = 30_000  # a compensating one: longer than a group needs to notice a dead agent
+from .state import Decision, DecisionKind, ReplanPhase, Run, StepState, TimerKey, Undo
+from .transitions import OUT, Phase, RunEvent, RunPhase, StepEvent, UndoPhase
+from .turning import fail_round, forget_amendment, interrupt, stop_attempt, turn_round
 
 
 def reported(fact: StepDone) -> ErrorInfo:
@@ -74,7 +72,7 @@ def step_timer(folding: Folding, kind: TimerKind, step: StepState) -> None:
         return
     confirm_release(folding.run, step)
     folding.disarm(step)
-    _stop(folding, step)
+    stop_attempt(folding, step, "timeout")
     step.lost = kind is not TimerKind.QUEUE
     fail(folding, step, _timeout(folding.run, step, kind))
 
@@ -107,7 +105,7 @@ def fail(folding: Folding, step: StepState, error: ErrorInfo) -> None:
     step.error = error
     tries = step.attempt - step.reopened_at
     asked = step.phase is Phase.ASKING
-    again = may_retry(policy, tries, error, level=step.level) and not asked
+    again = may_retry(policy, tries, error, level=step.level) and not asked and not step.rewinding
     if run.phase is RunPhase.RUNNING and again:
         run.move(step, StepEvent.FAILED_FOR_NOW)
         step.level = next_level(policy, step.level, error)
@@ -119,29 +117,24 @@ def fail(folding: Folding, step: StepState, error: ErrorInfo) -> None:
         _pass_on(folding, step)
 
 
-_TURNS = {
-    FailurePolicy.STOP: RunEvent.STEP_FAILED,
-    FailurePolicy.COMPENSATE: RunEvent.TURNED_ROUND,
-}
-
-
 def _give_up(folding: Folding, step: StepState, error: ErrorInfo) -> bool:
     """Fail a step for good; say whether what depends on it goes on all the same."""
     run = folding.run
     step.error = error
-    on_failure = run.failure_policy(step)
+    on_failure = replanning.policy_after(run, step)
     run.move(step, StepEvent.FAILED_FOR_GOOD)
-    if run.phase is RunPhase.RUNNING and on_failure in _TURNS:
-        failed = ErrorInfo(
-            code=error.code, message=f"step {step.spec.id!r} failed: {error.message}"
-        )
-        turn_round(folding, _TURNS[on_failure], RunOutcome.FAILED, failed)
-    elif run.phase is RunPhase.COMPENSATING:
+    if run.phase is RunPhase.COMPENSATING or step.rewinding:
         saga.note_settled(folding, step)
+    elif run.phase is not RunPhase.RUNNING:
+        return False
+    elif on_failure is FailurePolicy.REPLAN:
+        replanning.want(run, error.message, step, failed=True)
+    elif on_failure in (FailurePolicy.STOP, FailurePolicy.COMPENSATE):
+        fail_round(folding, step, error, stops=on_failure is FailurePolicy.STOP)
     elif on_failure is FailurePolicy.SKIP_DEPENDENTS and step.item_of is None:
         _skip_dependents(folding, step)
     else:
-        return run.phase is RunPhase.RUNNING
+        return True
     return False
 
 
@@ -149,16 +142,21 @@ def settle(folding: Folding, step: StepState, event: StepEvent) -> None:
     """Settle a step and let those that waited for it go on."""
     run = folding.run
     run.move(step, event)
-    if run.phase is RunPhase.COMPENSATING:
+    if run.phase is RunPhase.COMPENSATING or step.rewinding:
         saga.note_settled(folding, step)
-    if run.phase is RunPhase.RUNNING:
+    elif run.phase is RunPhase.RUNNING:
         _pass_on(folding, step)
 
 
-def succeed(folding: Folding, step: StepState, amendment: Amendment | None) -> None:
+def succeed(
+    folding: Folding, step: StepState, amendment: Amendment | None, *, replan: str | None = None
+) -> None:
     """Settle a step that is done; one that wants the plan amended, when that is decided."""
     run = folding.run
-    if amendment is None or run.phase is not RunPhase.RUNNING:
+    goes_on = run.phase is RunPhase.RUNNING and not step.rewinding
+    if replan is not None and goes_on:
+        replanning.want_by_word(folding, replan, step)
+    if amendment is None or not goes_on:
         settle(folding, step, StepEvent.SUCCEEDED)
     elif problems := amending.amendment_problems(run, step, amendment):
         _reject(folding, step, problems)
@@ -172,7 +170,7 @@ def succeed(folding: Folding, step: StepState, amendment: Amendment | None) -> N
 def accept(folding: Folding, step: StepState) -> None:
     """Amend the plan, unless it has gone on too far, and settle the step that asked for it."""
     amendment = step.amendment or Amendment()
-    _forget_amendment(folding.run, step)
+    forget_amendment(folding.run, step)
     problems = amending.amendment_problems(folding.run, step, amendment)
     if problems:
         _reject(folding, step, problems)
@@ -183,7 +181,7 @@ def accept(folding: Folding, step: StepState) -> None:
 
 def refuse(folding: Folding, step: StepState) -> None:
     """Settle a step whose amendment was rejected: the run goes on as it was planned."""
-    _forget_amendment(folding.run, step)
+    forget_amendment(folding.run, step)
     settle(folding, step, StepEvent.SUCCEEDED)
 
 
@@ -195,11 +193,6 @@ def _reject(folding: Folding, step: StepState, problems: Sequence[Problem]) -> N
 def _decide_amendment(folding: Folding, step: StepState, kind: DecisionKind) -> None:
     ident = attempt_id(folding.run.run_id, step.spec.id, step.attempt, kind.value)
     folding.decide(Decision(ident, kind, step.spec.id, step.attempt))
-
-
-def _forget_amendment(run: Run, step: StepState) -> None:
-    step.amendment = None
-    run.owed.pop(attempt_id(run.run_id, step.spec.id, step.attempt, DecisionKind.AMEND.value), None)
 
 
 def _pass_on(folding: Folding, settled: StepState) -> None:
@@ -233,6 +226,16 @@ def _go_on_mapping(folding: Folding, step: StepState) -> bool:
         return _give_up(folding, step, error)
     run.move(step, StepEvent.SUCCEEDED)
     return True
+
+
+def undo_failed(folding: Folding, undo: Undo) -> None:
+    """Undo the whole run, where a part of it that is to be done otherwise cannot be undone."""
+    step = folding.run.order[undo.step]
+    if undo.phase is UndoPhase.FAILED and step.rewinding:
+        why = undo.error.message if undo.error else "no reason given"
+        message = f"step {step.spec.id!r} could not be undone to be planned anew: {why}"
+        error = ErrorInfo(code="compensation_failed", message=message)
+        turn_round(folding, RunEvent.TURNED_ROUND, RunOutcome.FAILED, error)
 
 
 def open_steps(folding: Folding, steps: Sequence[StepState]) -> None:
@@ -275,84 +278,64 @@ def _skip_dependents(folding: Folding, failed: StepState) -> None:
         if step.phase is not Phase.WAITING:
             continue
         run.move(step, StepEvent.DEPENDENCY_FAILED)
-        step.because = failed.spec.id
+        step.because = failed.because or failed.spec.id
         folding.decide(
             Decision(
                 skip_id(run, step.spec.id),
                 DecisionKind.SKIP,
                 step.spec.id,
-                because=failed.spec.id,
+                because=step.because,
             )
         )
         todo.extend(step.dependents)
 
 
-def interrupt(folding: Folding, event: RunEvent, outcome: RunOutcome, error: ErrorInfo) -> None:
-    """Turn a run round from outside, as its own policy says."""
-    undoes = folding.run.options.on_failure is FailurePolicy.COMPENSATE
-    turn_round(folding, RunEvent.TURNED_ROUND if undoes else event, outcome, error)
-
-
-def turn_round(
-    folding: Folding, event: RunEvent, outcome: RunOutcome, error: ErrorInfo | None
-) -> None:
-    """Stop: no new work; attempts that are with agents are told to stop and may settle."""
-    run = folding.run
-    run.turn(event)
-    run.outcome, run.error = outcome, error
-    run.reason = error.message if error else outcome.value
-    undoing = run.phase is RunPhase.COMPENSATING
-    for key in [key for key in run.timers if key.kind not in saga.UNDO_TIMERS]:
-        del run.timers[key]
-    run.ready.clear()
-    for step in run.order:
-        if step.phase is Phase.ASKING:
-            asking.stop_asking(run, step)
-        if step.phase is Phase.AMENDING:  # it is done, and not amended any more
-            _forget_amendment(run, step)
-            run.move(step, StepEvent.SUCCEEDED)
-        if step.phase in _NOT_OUT:
-            run.move(step, StepEvent.STOPPED)
-    for decision in [d for d in run.owed.values() if d.kind is DecisionKind.RELEASE]:
-        del run.owed[decision.id]
-    if run.unsettled:
-        stop = whole_run_id(run, DecisionKind.STOP)
-        folding.decide(Decision(stop, DecisionKind.STOP, because=outcome.value))
-        grace_ms = UNDO_GRACE_MS if undoing else SETTLE_GRACE_MS
-        folding.arm(TimerKey(TimerKind.SETTLE), grace_ms / 1000)
-    if undoing:
-        saga.begin(folding)
-
-
-_NOT_OUT = frozenset({Phase.WAITING, Phase.READY, Phase.BACKOFF, Phase.ASKING, Phase.MAPPING})
-
-
-def _stop(folding: Folding, step: StepState) -> None:
-    """Tell whoever has an attempt that its time is over."""
-    stop = attempt_id(folding.run.run_id, step.spec.id, step.attempt, DecisionKind.STOP.value)
-    folding.decide(Decision(stop, DecisionKind.STOP, step.spec.id, step.attempt, "timeout"))
-
-
 def give_up_waiting(folding: Folding) -> None:
     """Settle the attempts that are still out, although nothing was heard of them."""
     run = folding.run
-    saga.give_up(run)
-    for step in run.order:
-        if step.phase in OUT:
-            folding.disarm(step)  # a start that was told while the run stops has set its limits
-            settle(folding, step, StepEvent.STOPPED)
+    part = run.phase is RunPhase.RUNNING  # then only some are being stopped, to be rewound
+    given_up = [s for s in run.order if s.phase in OUT and (s.rewinding or not part)]
+    for step in given_up:
+        step.lost = True  # what it did is not known
+    for step in given_up:
+        folding.disarm(step)  # a start that was told while the run stops has set its limits
+        settle(folding, step, StepEvent.STOPPED)
 
 
 def advance(folding: Folding) -> None:
     """Release what may go out; end the run when nothing is left."""
     run = folding.run
+    _go_on_replanning(folding)
     saga.release(folding)
     if run.phase is RunPhase.RUNNING and not run.paused:
         _release(folding)
         saga.release(folding)  # that may have turned it round
-    if run.unsettled == 0 and run.phase in _ENDS and saga.is_over(run):
+    if run.unsettled == 0 and run.phase in _ENDS and not run.replans and saga.is_over(run):
         outcome = saga.outcome(run, run.outcome or _natural_outcome(run))
         _end(folding, _ENDS[run.phase], outcome, run.error or _first_error(run))
+
+
+def _go_on_replanning(folding: Folding) -> None:
+    """Apply an amendment once what it invalidates is undone; ask for the next."""
+    run = folding.run
+    if rewinding.is_over(run):
+        opened = rewinding.finish(run)
+        for name in dict.fromkeys(d for step in opened for d in step.spec.depends_on):
+            _skip_behind(folding, run.steps[name])
+        open_steps(folding, opened)
+    while run.replans and run.replans[0].phase is ReplanPhase.WANTED and not run.amending:
+        if run.options.budget is not None and (error := budget.exceeded(run, folding.at_ms)):
+            interrupt(folding, RunEvent.BUDGET_EXCEEDED, RunOutcome.FAILED, error)
+            return
+        replanning.ask(folding)
+
+
+def _skip_behind(folding: Folding, before: StepState) -> None:
+    """Skip again what depends on a step that was not done again, and that has failed."""
+    failed = before.phase is Phase.FAILED
+    skips = folding.run.failure_policy(before) is FailurePolicy.SKIP_DEPENDENTS
+    if (failed and skips) or (before.phase is Phase.SKIPPED and before.because is not None):
+        _skip_dependents(folding, before)
 
 
 _ENDS = {
@@ -365,7 +348,8 @@ _ENDS = {
 def _release(folding: Folding) -> None:
     run = folding.run
     limit = run.options.max_parallel
-    while run.ready and not run.amending and (limit is None or run.out < limit):
+    held = run.amending or run.replans
+    while run.ready and not held and (limit is None or run.out < limit):
         if run.options.budget is not None and (error := budget.exceeded(run, folding.at_ms)):
             interrupt(folding, RunEvent.BUDGET_EXCEEDED, RunOutcome.FAILED, error)
             return

@@ -20,33 +20,29 @@ from starlings.messages.commands import (
     ApprovalGiven,
     CancelRequested,
     PauseRequested,
+    ReplanRequested,
     ResumeRequested,
     RetryRequested,
     SignalReceived,
 )
 from starlings.messages.errors import ErrorInfo
 from starlings.messages.facts import (
-    ApprovalRequested,
-    CompensationAbandoned,
     CompensationDone,
-    CompensationScheduled,
     PlanCreated,
     PlanRejected,
-    RunDone,
     RunOutcome,
     StepDone,
     StepOutcome,
     StepProgress,
-    StepScheduled,
-    StepSkipped,
     StepStarted,
-    StopAnnounced,
     TimerFired,
     TimerKind,
 )
-from starlings.messages.ids import attempt_id, undo_id
+from starlings.messages.ids import attempt_id, replan_id
+from starlings.messages.replanning import AmendmentProposed
 
-from . import commands, saga
+from . import commands, replanning, saga
+from .confirming import CONFIRMATIONS, confirm
 from .consequences import (
     accept,
     advance,
@@ -54,7 +50,6 @@ from .consequences import (
     confirm_release,
     fail,
     give_up_waiting,
-    interrupt,
     open_steps,
     refuse,
     reject,
@@ -62,20 +57,23 @@ from .consequences import (
     settle,
     step_timer,
     succeed,
+    undo_failed,
 )
 from .context import as_text, shorten
-from .folding import DEADLINE_EXCEEDED, Folding, skip_id
+from .folding import DEADLINE_EXCEEDED, Folding
 from .state import (
     Change,
     DecisionKind,
     Ignored,
     Outcome,
+    ReplanPhase,
     Run,
     StepState,
     TimerKey,
     Undo,
 )
 from .transitions import OUT, Phase, RunEvent, RunPhase, StepEvent, UndoPhase
+from .turning import interrupt
 from .validation import check_plan
 
 
@@ -128,29 +126,6 @@ def fold(run: Run, fact: Message, *, at_ms: int) -> Outcome:
     if run.phase is RunPhase.ENDED:
         return Ignored("the run has ended")
     return handler(Folding(run, at_ms), fact)
-
-
-def confirm(run: Run, decision_id: str, *, at_ms: int) -> Outcome:
-    """Note that a decision is in the log."""
-    decision = run.owed.pop(decision_id, None)
-    if decision is None:
-        return Ignored("nothing of that id is owed")
-    if decision.kind is not DecisionKind.BURY:
-        return Change()
-    run.burials -= 1  # the run's end waits for its dead letters
-    folding = Folding(run, at_ms)
-    advance(folding)
-    return folding.change()
-
-
-def record_end(run: Run) -> Outcome:
-    """Note that the run's `run_done` is in the log: whatever else is owed, is owed no more."""
-    if run.phase is RunPhase.ENDED:
-        return Ignored("the run has ended")
-    run.turn(RunEvent.END_RECORDED)
-    run.owed.clear()
-    run.timers.clear()
-    return Change()
 
 
 # -- facts from outside ------------------------------------------------------------------------
@@ -215,8 +190,8 @@ def _step_done(folding: Folding, fact: StepDone) -> Outcome:
         step.output, step.error = fact.output, None
         step.summary = fact.summary if fact.summary is not None else shorten(as_text(fact.output))
         step.compensation = step.spec.compensate or fact.compensation
-        succeed(folding, step, fact.amendment)
-    elif run.phase is not RunPhase.RUNNING and fact.outcome is StepOutcome.CANCELLED:
+        succeed(folding, step, fact.amendment, replan=fact.replan)
+    elif _is_stopping(run, step) and fact.outcome is StepOutcome.CANCELLED:
         step.lost = fact.compensation is not None  # stopped at work: it may have taken effect
         step.compensation = step.spec.compensate or fact.compensation
         settle(folding, step, StepEvent.STOPPED)
@@ -224,6 +199,11 @@ def _step_done(folding: Folding, fact: StepDone) -> Outcome:
         fail(folding, step, fact.error or reported(fact))
     advance(folding)
     return folding.change()
+
+
+def _is_stopping(run: Run, step: StepState) -> bool:
+    """Whether attempts have been told to stop, so that they may say that they have."""
+    return run.phase is not RunPhase.RUNNING or step.rewinding
 
 
 def _late(folding: Folding, fact: StepDone, why: Ignored) -> Outcome:
@@ -257,6 +237,7 @@ def _compensation_done(folding: Folding, fact: CompensationDone) -> Outcome:
             retryable=True,
         )
         saga.fail(folding, step, undo, error)
+        undo_failed(folding, undo)
     advance(folding)
     return folding.change()
 
@@ -291,6 +272,8 @@ def _timer_fired(folding: Folding, fact: TimerFired) -> Outcome:
         interrupt(folding, RunEvent.DEADLINE_PASSED, RunOutcome.FAILED, DEADLINE_EXCEEDED)
     elif fact.kind is TimerKind.SETTLE:
         give_up_waiting(folding)
+    elif fact.kind is TimerKind.REPLAN:
+        replanning.unanswered(folding)
     elif fact.kind in saga.UNDO_TIMERS:
         _undo_timer(folding, fact.kind, folding.run.undos[fact.step_id or "", key.attempt])
     else:
@@ -304,10 +287,32 @@ def _undo_timer(folding: Folding, kind: TimerKind, undo: Undo) -> None:
         saga.retry_due(folding, undo)
     else:
         saga.timed_out(folding, folding.run.order[undo.step], undo)
+        undo_failed(folding, undo)
+
+
+def _amendment_proposed(folding: Folding, fact: AmendmentProposed) -> Outcome:
+    replan = replanning.current(folding.run, fact.number, ReplanPhase.ASKED)
+    if replan is None:
+        return Ignored("no other plan of that number is asked for")
+    folding.run.add_usage(fact.usage)
+    replan.amendment = fact.amendment
+    if fact.amendment is None:
+        replanning.refuse(folding, replan, fact.problems)
+    else:
+        replanning.propose(folding, replan)
+    advance(folding)
+    return folding.change()
 
 
 def _plan_amended(folding: Folding, fact: PlanAmended) -> Outcome:
-    step = folding.run.steps.get(fact.step_id)
+    if fact.replan is not None:
+        replan = replanning.current(folding.run, fact.replan, ReplanPhase.JUDGED)
+        if replan is None:
+            return Ignored("no such amendment is being looked at")
+        replanning.accept(folding, replan)
+        advance(folding)
+        return folding.change()
+    step = folding.run.steps.get(fact.step_id or "")
     if step is None or step.phase is not Phase.AMENDING or step.attempt != fact.attempt:
         return Ignored("no such amendment is being looked at")
     accept(folding, step)
@@ -315,11 +320,29 @@ def _plan_amended(folding: Folding, fact: PlanAmended) -> Outcome:
     return folding.change()
 
 
+def _replan_rejected(folding: Folding, fact: AmendmentRejected, number: int) -> Outcome:
+    replan = replanning.current(folding.run, number, ReplanPhase.JUDGED)
+    if replan is None:
+        folding.run.replans_refused.pop(number, None)
+        return confirm(
+            folding.run,
+            replan_id(fact.run_id, number, DecisionKind.REJECT.value),
+            at_ms=folding.at_ms,
+        )
+    replanning.close(folding, replan, fact.problems)
+    advance(folding)
+    return folding.change()
+
+
 def _amendment_rejected(folding: Folding, fact: AmendmentRejected) -> Outcome:
-    step = folding.run.steps.get(fact.step_id)
+    if fact.replan is not None:
+        return _replan_rejected(folding, fact, fact.replan)
+    name = fact.step_id or ""
+    step = folding.run.steps.get(name)
     if step is None or step.phase is not Phase.AMENDING or step.attempt != fact.attempt:
-        name = DecisionKind.REJECT.value
-        return _confirm(folding, attempt_id(fact.run_id, fact.step_id, fact.attempt, name))
+        reject = DecisionKind.REJECT.value
+        ident = attempt_id(fact.run_id, name, fact.attempt, reject)
+        return confirm(folding.run, ident, at_ms=folding.at_ms)
     refuse(folding, step)
     advance(folding)
     return folding.change()
@@ -330,47 +353,8 @@ def _plan_again(folding: Folding, fact: Message) -> Outcome:
     return Ignored("the run has its plan: the first one in the log counts")
 
 
-# -- facts of the coordinator ------------------------------------------------------------------
-
-
-def _step_scheduled(folding: Folding, fact: StepScheduled) -> Outcome:
-    ident = attempt_id(fact.run_id, fact.step_id, fact.attempt, DecisionKind.RELEASE.value)
-    return _confirm(folding, ident)
-
-
-def _step_skipped(folding: Folding, fact: StepSkipped) -> Outcome:
-    return _confirm(folding, skip_id(folding.run, fact.step_id))
-
-
-def _stop_announced(folding: Folding, fact: StopAnnounced) -> Outcome:
-    return _confirm(folding, fact.stop_id)
-
-
-def _approval_requested(folding: Folding, fact: ApprovalRequested) -> Outcome:
-    ident = attempt_id(fact.run_id, fact.step_id, fact.attempt, DecisionKind.ASK.value)
-    return _confirm(folding, ident)
-
-
-def _compensation_scheduled(folding: Folding, fact: CompensationScheduled) -> Outcome:
-    name = DecisionKind.UNDO.value
-    return _confirm(folding, undo_id(fact.run_id, fact.step_id, fact.attempt, fact.number, name))
-
-
-def _compensation_abandoned(folding: Folding, fact: CompensationAbandoned) -> Outcome:
-    name = DecisionKind.BURY.value
-    return _confirm(folding, undo_id(fact.run_id, fact.step_id, fact.attempt, fact.number, name))
-
-
-def _confirm(folding: Folding, decision_id: str) -> Outcome:
-    return confirm(folding.run, decision_id, at_ms=folding.at_ms)
-
-
-def _run_done(folding: Folding, fact: RunDone) -> Outcome:
-    folding.run.outcome = fact.outcome
-    return record_end(folding.run)
-
-
 _HANDLERS: dict[type[Message], Callable[[Folding, Any], Outcome]] = {
+    AmendmentProposed: _amendment_proposed,
     PlanAmended: _plan_amended,
     AmendmentRejected: _amendment_rejected,
     PlanCreated: _plan_again,
@@ -383,14 +367,9 @@ _HANDLERS: dict[type[Message], Callable[[Folding, Any], Outcome]] = {
     CancelRequested: commands.cancel_requested,
     PauseRequested: commands.pause_requested,
     ResumeRequested: commands.resume_requested,
+    ReplanRequested: commands.replan_requested,
     RetryRequested: commands.retry_requested,
     ApprovalGiven: commands.approval_given,
     SignalReceived: commands.signal_received,
-    ApprovalRequested: _approval_requested,
-    CompensationScheduled: _compensation_scheduled,
-    CompensationAbandoned: _compensation_abandoned,
-    StepScheduled: _step_scheduled,
-    StepSkipped: _step_skipped,
-    StopAnnounced: _stop_announced,
-    RunDone: _run_done,
+    **CONFIRMATIONS,
 }

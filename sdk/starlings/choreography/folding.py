@@ -63,7 +63,11 @@ _OF_AN_ATTEMPT = (
 
 def skip_id(run: Run, step_id: str) -> str:
     """Id of the decision that a step will not run."""
-    return generation_id(run.run_id, f"{step_id}/{DecisionKind.SKIP.value}", run.generation)
+    step = run.steps.get(step_id)
+    name = f"{step_id}/{DecisionKind.SKIP.value}"
+    if step is not None and step.rewound_by:  # it may have been skipped before
+        name += f"/replan{step.rewound_by}"
+    return generation_id(run.run_id, name, run.generation)
 
 
 def whole_run_id(run: Run, kind: DecisionKind) -> str:

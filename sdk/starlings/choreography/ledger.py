@@ -39,7 +39,8 @@ from starlings.messages.domain import EventHandled
 from starlings.messages.facts import PlanCreated, PlanRejected, RunDone, RunSnapshot
 
 from . import snapshot
-from .fold import begin, confirm, fold, record_end
+from .confirming import confirm, record_end
+from .fold import begin, fold
 from .reopening import reopen
 from .state import Change, Ignored, Run
 

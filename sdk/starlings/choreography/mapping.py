@@ -46,10 +46,9 @@ def lay_out_items(run: Run, step: StepState, foreach: ForEach) -> None:
     if run.items + len(values) > ITEMS_LIMIT:
         problem = too_many_items(step.spec, run.items + len(values))
         raise StepFailed(f"{problem.message}: {problem.remedy}", code=problem.code)
-    first, before = len(run.order), handed_on(step)
-    for number in range(len(values)):
-        add_item(run, step, number, before)
-    step.items = range(first, len(run.order))
+    before = handed_on(step)
+    items = [add_item(run, step, number, before).index for number in range(len(values))]
+    step.items = items
     count(run, step)
 
 
@@ -69,11 +68,20 @@ def handed_on(step: StepState) -> list[str]:
 
 
 def add_item(run: Run, step: StepState, number: int, before: list[str]) -> StepState:
-    """Append one item of a step, which sees the results of some steps before."""
+    """Append one item of a step, or take up the one that there was before it was rewound.
+
+    It sees the results of some steps before.
+    """
     ident = f"{step.spec.id}[{number}]"
     changes = {"id": ident, "depends_on": before, "when": None, "foreach": None}
-    item = run.add(step.spec.model_copy(update=changes))
+    spec = step.spec.model_copy(update=changes)
     run.items += 1
+    former = run.steps.get(ident)
+    if former is not None:
+        former.spec, former.removed = spec, False
+        run.move(former, StepEvent.REWOUND)
+        return former
+    item = run.add(spec)
     item.item_of, item.item, item.missing = step.index, number, 0
     return item
 

@@ -23,8 +23,9 @@ from starlings.messages.facts import (
     StopAnnounced,
     UndoSummary,
 )
-from starlings.messages.ids import attempt_id, undo_id
-from starlings.messages.plan import Approval, Timeouts
+from starlings.messages.ids import attempt_id, replan_id, undo_id
+from starlings.messages.plan import Approval, Plan, Timeouts
+from starlings.messages.replanning import ReplanReady, ReplanScheduled
 
 from . import mapping
 from .context import combined_text
@@ -35,7 +36,13 @@ from .transitions import Phase, UndoPhase
 
 ANNOUNCED = "/announced"
 ELSEWHERE = frozenset(  # carried out on other topics than `events`, so confirmed there
-    {DecisionKind.RELEASE, DecisionKind.STOP, DecisionKind.UNDO, DecisionKind.BURY}
+    {
+        DecisionKind.RELEASE,
+        DecisionKind.PLAN_ANEW,
+        DecisionKind.STOP,
+        DecisionKind.UNDO,
+        DecisionKind.BURY,
+    }
 )
 
 
@@ -54,12 +61,50 @@ def message_for(run: Run, decision: Decision) -> Message:
         return _stop_requested(run, decision)
     if decision.kind in (DecisionKind.UNDO, DecisionKind.BURY):
         return _compensation_ready(run, decision)
-    return _OF_A_STEP[decision.kind](run, run.steps[decision.step_id or ""])
+    if decision.step_id is None:
+        return _OF_A_REPLAN[decision.kind](run, decision.number)
+    step = run.steps[decision.step_id]
+    if decision.kind is DecisionKind.REJECT:
+        return _amendment_rejected(run, step, decision.attempt)
+    return _OF_A_STEP[decision.kind](run, step)
 
 
-def _amendment_rejected(run: Run, step: StepState) -> AmendmentRejected:
+def _replan_ready(run: Run, number: int) -> ReplanReady:
+    replan = next(replan for replan in run.replans if replan.number == number)
+    there = [s for s in mapping.in_plan_order(run) if s.item_of is None]
+    told = [_summary(run, step).model_copy(update={"output": None, "undone": []}) for step in there]
+    return ReplanReady(
+        run_id=run.run_id,
+        number=number,
+        text=replan.text,
+        step_id=replan.step_id,
+        request=run.request,
+        plan=Plan.model_construct(steps=[s.spec for s in there if not s.removed]),
+        steps=told,
+    )
+
+
+def _replan_amended(run: Run, number: int) -> PlanAmended:
+    replan = next(replan for replan in run.replans if replan.number == number)
+    amendment = replan.amendment or Amendment()
+    return PlanAmended(run_id=run.run_id, replan=number, amendment=amendment)
+
+
+def _replan_rejected(run: Run, number: int) -> AmendmentRejected:
+    problems = run.replans_refused.get(number, [])
+    return AmendmentRejected(run_id=run.run_id, replan=number, problems=problems)
+
+
+_OF_A_REPLAN: dict[DecisionKind, Callable[[Run, int], Message]] = {
+    DecisionKind.PLAN_ANEW: _replan_ready,
+    DecisionKind.AMEND: _replan_amended,
+    DecisionKind.REJECT: _replan_rejected,
+}
+
+
+def _amendment_rejected(run: Run, step: StepState, attempt: int) -> AmendmentRejected:
     return AmendmentRejected(
-        run_id=run.run_id, step_id=step.spec.id, attempt=step.attempt, problems=step.rejected
+        run_id=run.run_id, step_id=step.spec.id, attempt=attempt, problems=step.rejected
     )
 
 
@@ -95,6 +140,10 @@ def confirmation_for(run: Run, decision: Decision) -> Confirmation | None:
                 variant=step.variant if decision.attempt == step.attempt else None,
             ),
         )
+    if decision.kind is DecisionKind.PLAN_ANEW:
+        scheduled = ReplanScheduled(run_id=run.run_id, number=decision.number)
+        ident = replan_id(run.run_id, decision.number, ReplanScheduled.NAME)
+        return Confirmation(ident, scheduled)
     if decision.kind is DecisionKind.STOP:
         announced = StopAnnounced(run_id=run.run_id, stop_id=decision.id)
         return Confirmation(decision.id + ANNOUNCED, announced)
@@ -150,6 +199,9 @@ def confirmed_decision(name: str, message_id: str) -> str | None:
     if name in _OF_A_TRY:
         attempt, named, number = message_id.rpartition(f"/{name}/")
         return f"{attempt}/{_OF_A_TRY[name].value}/{number}" if named else None
+    if name == ReplanScheduled.NAME:
+        run_id, named, number = message_id.rpartition(f"/{name}/")
+        return f"{run_id}/{DecisionKind.PLAN_ANEW.value}/{number}" if named else None
     return message_id if name in (StepSkipped.NAME, ApprovalRequested.NAME) else None
 
 
@@ -227,7 +279,6 @@ _OF_A_STEP: dict[DecisionKind, Callable[[Run, StepState], Message]] = {
     DecisionKind.SKIP: _step_skipped,
     DecisionKind.ASK: _approval_requested,
     DecisionKind.AMEND: _plan_amended,
-    DecisionKind.REJECT: _amendment_rejected,
 }
 
 

@@ -28,6 +28,7 @@ from .fold import begin, fold
 from .folding import Folding
 from .state import Change, Ignored, Run, TimerKey
 from .transitions import Phase, RunEvent, RunPhase, StepEvent, UndoPhase
+from .turning import forget_replans
 
 
 class Recorded(NamedTuple):
@@ -54,7 +55,7 @@ def _not_to_undo(run: Run, step_id: str | None) -> str | None:
 
 
 def _not_to_do(run: Run, step_id: str | None) -> str | None:
-    if run.undos:
+    if any(undo.attempt > run.order[undo.step].rewound_at for undo in run.undos.values()):
         return (
             "what the run did has been undone: send its request again; or, where a step could not "
             "be undone, ask for that compensation"
@@ -100,6 +101,8 @@ def _reopen(fact: RetryRequested, *, at_ms: int) -> tuple[Run, Change] | Ignored
     run.owed.clear()
     run.burials = 0
     run.timers.clear()
+    forget_replans(run)
+    run.replans_refused.clear()
     folding = Folding(run, at_ms)
     if fact.compensation:
         turned = bool(run.reason)  # else it kept what it did, but for what came too late
@@ -110,6 +113,7 @@ def _reopen(fact: RetryRequested, *, at_ms: int) -> tuple[Run, Change] | Ignored
         run.turn(RunEvent.REOPENED)
         run.outcome, run.error, run.reason = None, None, ""
         run.opened_ms, run.used_before = at_ms, dict(run.usage)
+        run.replans_by_steps = 0
         _do_again(folding, fact)
         folding.arm(TimerKey(TimerKind.DEADLINE), run.options.timeout_s)  # not: a date in the past
     advance(folding)

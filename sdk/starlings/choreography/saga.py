@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from starlings.messages.errors import ErrorInfo
 from starlings.messages.facts import RunOutcome, StepDone, StepOutcome, TimerKind
@@ -28,7 +28,7 @@ from .context import as_text, shorten
 from .folding import Folding
 from .retries import UNDO_RETRY, may_retry, wait_s
 from .state import Decision, DecisionKind, Run, StepState, TimerKey, Undo
-from .transitions import OUT, Phase, RunPhase, UndoEvent, UndoPhase
+from .transitions import Phase, RunPhase, UndoEvent, UndoPhase
 
 TOO_LATE = "its result came too late to count"
 UNDO_TIMERS = frozenset({TimerKind.UNDO_RUN, TimerKind.UNDO_RETRY})
@@ -37,25 +37,39 @@ UNDO_TIMERS = frozenset({TimerKind.UNDO_RUN, TimerKind.UNDO_RETRY})
 # -- what is to be undone ----------------------------------------------------------------------
 
 
-def begin(folding: Folding) -> None:
-    """Note everything that is to be undone, now that the run turns round."""
-    run = folding.run
-    for step in run.order:
+def undoes_in_the_end(policy: FailurePolicy) -> bool:
+    """Say whether a run is undone where nothing else helps."""
+    return policy in (FailurePolicy.COMPENSATE, FailurePolicy.REPLAN)
+
+
+def begin(run: Run, steps: Sequence[StepState]) -> None:
+    """Note what is to be undone: of a whole run, or of steps with all that depends on them."""
+    for step in steps:
         step.cleared, step.uncleared = False, len(step.items or ())
-        step.blockers = len(step.dependents) if step.item_of is None else 1
+        step.blockers = 1 if step.item_of is not None and not step.removed else len(step.dependents)
         _note(run, step)
-    clear(folding, [step for step in run.order if not step.blockers])
+
+
+def clear_free(folding: Folding, steps: Sequence[StepState]) -> None:
+    """Undo those steps on which nothing depends."""
+    clear(folding, [step for step in steps if not step.blockers])
+
+
+def _is_undone(run: Run, step: StepState) -> bool:
+    """Whether a step is undone with others, in their order."""
+    return run.phase is RunPhase.COMPENSATING or step.rewinding
 
 
 def _note(run: Run, step: StepState) -> None:
-    compensation = step.compensation or (step.spec.compensate if step.lost else None)
+    planned = step.planned_undo(step.attempt)
+    compensation = step.compensation or (planned if step.lost else None)
     undoable = step.phase is Phase.DONE or step.lost
     if undoable and compensation is not None and step.attempt not in step.undos:
         undo = _add(run, step, step.attempt, compensation)
         undo.output, undo.summary = step.output, step.summary
-    if step.spec.compensate is not None:
-        for attempt in sorted(set(step.unheard) - set(step.undos)):
-            _add(run, step, attempt, step.spec.compensate)
+    for attempt in sorted(set(step.unheard) - set(step.undos)):
+        if (planned := step.planned_undo(attempt)) is not None:
+            _add(run, step, attempt, planned)
 
 
 def _add(run: Run, step: StepState, attempt: int, spec: Compensation) -> Undo:
@@ -78,9 +92,9 @@ def late(folding: Folding, step: StepState, fact: StepDone) -> bool:
     Either a result, or the word that an attempt was stopped at work and may have taken effect.
     """
     run = folding.run
-    compensation = step.spec.compensate or fact.compensation
+    compensation = step.planned_undo(fact.attempt) or fact.compensation
     undoes = run.phase is RunPhase.COMPENSATING or (
-        run.phase is RunPhase.RUNNING and run.options.on_failure is FailurePolicy.COMPENSATE
+        run.phase is RunPhase.RUNNING and undoes_in_the_end(run.options.on_failure)
     )
     counted = step.phase in (Phase.DONE, Phase.AMENDING) and fact.attempt == step.attempt
     made = 1 <= fact.attempt <= step.attempt
@@ -106,7 +120,7 @@ def clear(folding: Folding, steps: list[StepState]) -> None:
     todo = list(steps)
     while todo:
         step = todo.pop()
-        if step.cleared or not step.settled:
+        if step.cleared or step.begun:
             continue
         if step.uncleared:  # its items come first, now that nothing depends on their results
             todo.extend(mapping.free_items(run, step))
@@ -118,11 +132,14 @@ def clear(folding: Folding, steps: list[StepState]) -> None:
         if any(undo.phase is not UndoPhase.UNDONE for undo in undos):
             continue
         step.cleared = True
+        run.rewinding -= step.rewinding
         todo.extend(_freed_by(run, step))
 
 
 def _freed_by(run: Run, step: StepState) -> Iterator[StepState]:
     """Yield what waited for a step to be undone, and for nothing else."""
+    if step.removed:  # nothing waits for it
+        return
     if step.item_of is not None:
         whole = run.order[step.item_of]
         whole.uncleared -= 1
@@ -131,9 +148,19 @@ def _freed_by(run: Run, step: StepState) -> Iterator[StepState]:
         return
     for dependency in dict.fromkeys(step.spec.depends_on):
         before = run.steps[dependency]
+        if not _is_undone(run, before):
+            continue
         before.blockers -= 1
         if not before.blockers:
             yield before
+
+
+def forget_waiting(run: Run) -> None:
+    """Keep what was done: a part that was to be undone is, as far as that has begun."""
+    for (name, attempt), undo in list(run.undos.items()):
+        if undo.phase is UndoPhase.WAITING:
+            del run.undos[name, attempt]
+            run.steps[name].undos.remove(attempt)
 
 
 # -- doing it ----------------------------------------------------------------------------------
@@ -150,9 +177,13 @@ def release(folding: Folding) -> None:
         run.move_undo(undo, UndoEvent.PLACE_FREE)
         undo.number += 1
         ident = _id(run, step, undo, DecisionKind.UNDO.value)
-        why = run.reason or TOO_LATE
+        why = run.reason or _why(run, step)
         folding.decide(Decision(ident, DecisionKind.UNDO, step.spec.id, attempt, why, undo.number))
         folding.arm(TimerKey(TimerKind.UNDO_RUN, step.spec.id, attempt), _limit_s(run, undo))
+
+
+def _why(run: Run, step: StepState) -> str:
+    return f"planned anew: {run.replans[0].text}" if step.rewinding else TOO_LATE
 
 
 def _limit_s(run: Run, undo: Undo) -> float | None:
@@ -189,7 +220,7 @@ def succeed(folding: Folding, step: StepState, undo: Undo, *, number: int) -> No
     if undo.phase is not UndoPhase.FAILED:  # else its dead letter tells of the error
         undo.error = None
     run.move_undo(undo, UndoEvent.SUCCEEDED)
-    if run.phase is RunPhase.COMPENSATING and not step.blockers:
+    if _is_undone(run, step) and not step.blockers:
         clear(folding, [step])
 
 
@@ -267,10 +298,3 @@ def outcome(run: Run, otherwise: RunOutcome) -> RunOutcome:
     if run.phase is RunPhase.COMPENSATING and run.undos and otherwise is RunOutcome.FAILED:
         return RunOutcome.COMPENSATED
     return otherwise
-
-
-def give_up(run: Run) -> None:
-    """Note that attempts still with agents are given up: what they did is not known."""
-    for step in run.order:
-        if step.phase in OUT:
-            step.lost = True

@@ -8,6 +8,7 @@ holds that.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -18,11 +19,20 @@ from starlings.messages.facts import RunOutcome, TimerKind
 from starlings.messages.plan import Compensation, RunOptions, Step
 
 from . import mapping
-from .state import Decision, DecisionKind, Run, StepState, TimerKey, Undo
+from .state import (
+    Decision,
+    DecisionKind,
+    Replan,
+    ReplanPhase,
+    Run,
+    StepState,
+    TimerKey,
+    Undo,
+)
 from .transitions import OUT, SETTLED, UNDOING, Phase, RunPhase, UndoPhase
 
-STATE_VERSION = 3
-READABLE = (2, STATE_VERSION)
+STATE_VERSION = 4
+READABLE = (2, 3, STATE_VERSION)
 
 
 def save(run: Run) -> dict[str, Any]:
@@ -49,6 +59,7 @@ def save(run: Run) -> dict[str, Any]:
         "reason": run.reason,
         "undos": [_save_undo(undo) for undo in run.undos.values()],
         "signals": {name: list(kept) for name, kept in run.signals.items()},
+        "replanning": _save_replanning(run),
     }
 
 
@@ -89,12 +100,50 @@ def load(run_id: str, plan_offset: int, state: dict[str, Any]) -> Run:
         _load_step(step, saved)
     for saved in state["undos"]:
         _load_undo(run, saved)
+    if state.get("replanning"):
+        _load_replanning(run, state["replanning"])
     for ident, kind, *rest in state["owed"]:
         run.owed[ident] = Decision(ident, DecisionKind(kind), *rest)
     _count(run)
     for saved in state["timers"]:
         _load_timer(run, *saved)
     return run
+
+
+def _save_replanning(run: Run) -> dict[str, Any] | None:
+    if not run.replanned:
+        return None
+    refused = run.replans_refused.items()
+    return {
+        "replanned": run.replanned,
+        "by_steps": run.replans_by_steps,
+        "open": [_save_replan(replan) for replan in run.replans],
+        "refused": [[n, [p.model_dump(mode="json") for p in problems]] for n, problems in refused],
+    }
+
+
+def _save_replan(replan: Replan) -> dict[str, Any]:
+    amendment = replan.amendment
+    return {
+        "number": replan.number,
+        "text": replan.text,
+        "step_id": replan.step_id,
+        "attempt": replan.attempt,
+        "failed": replan.failed,
+        "phase": replan.phase.value,
+        "amendment": amendment and amendment.model_dump(mode="json", exclude_defaults=True),
+    }
+
+
+def _load_replanning(run: Run, saved: dict[str, Any]) -> None:
+    run.replanned, run.replans_by_steps = saved["replanned"], saved["by_steps"]
+    for one in saved["open"]:
+        amendment = one["amendment"]
+        known = Amendment.model_validate(amendment) if amendment is not None else None
+        read = {"phase": ReplanPhase(one["phase"]), "amendment": known}
+        run.replans.append(Replan(**{**one, **read}))
+    for number, problems in saved["refused"]:
+        run.replans_refused[number] = [Problem.model_validate(p) for p in problems]
 
 
 def _save_step(run: Run, step: StepState) -> dict[str, Any]:
@@ -123,11 +172,14 @@ def _save_spec(run: Run, step: StepState) -> dict[str, Any]:
     """An item is what its step says, so that a long list costs little; but for its input."""
     amended = step.amendment or step.rejected or step.added or step.removed
     saved: dict[str, Any] = {"amended": _save_amendment(step)} if amended else {}
-    if step.item_of is None:
+    if step.rewound_by or step.rewinding:
+        saved["rewound"] = _save_rewound(step)
+    if step.item_of is None or step.removed:
         saved |= {"spec": step.spec.model_dump(mode="json", exclude_defaults=True)}
+        if step.item_of is not None:  # the list is another by now, or will be
+            saved |= {"item_of": step.item_of, "item": step.item}
         if step.items is not None:
-            first, last = step.items.start, step.items.stop
-            saved["items"] = [first, last, step.next_item, step.uncleared]
+            saved["items"] = [_bounds(step.items), step.next_item, step.uncleared]
             saved |= _save_handed_on(run, step)
         return saved
     saved |= {"item_of": step.item_of, "item": step.item}
@@ -140,6 +192,28 @@ def _save_handed_on(run: Run, step: StepState) -> dict[str, Any]:
     """What items get to see was said when they were laid out; the step may have changed since."""
     seen = [run.order[index].spec.depends_on for index in (step.items or ())[:1]]
     return {} if seen in ([], [mapping.handed_on(step)]) else {"handed_on": seen[0]}
+
+
+def _bounds(items: Sequence[int]) -> list[int] | dict[str, list[int]]:
+    """Write the places of items shortly, where they follow on each other."""
+    first, last = (items[0], items[-1] + 1) if items else (0, 0)
+    return [first, last] if list(items) == list(range(first, last)) else {"places": list(items)}
+
+
+def _save_rewound(step: StepState) -> dict[str, Any]:
+    return {
+        "rewinding": step.rewinding,
+        "by": step.rewound_by,
+        "at": step.rewound_at,
+        "formerly": [[upto, _dump(spec)] for upto, spec in step.formerly],
+    }
+
+
+def _load_rewound(step: StepState, saved: dict[str, Any]) -> None:
+    step.rewinding, step.rewound_by, step.rewound_at = saved["rewinding"], saved["by"], saved["at"]
+    for upto, spec in saved["formerly"]:
+        former = Compensation.model_validate(spec) if spec is not None else None
+        step.formerly.append((upto, former))
 
 
 def _save_amendment(step: StepState) -> dict[str, Any]:
@@ -166,6 +240,7 @@ def _load_specs(run: Run, saved_steps: list[dict[str, Any]]) -> None:
     for saved in saved_steps:
         if "spec" in saved:
             step = run.add(Step.model_validate(saved["spec"]))
+            step.item_of, step.item = saved.get("item_of"), saved.get("item", 0)
             if "items" in saved:
                 before[step.index] = saved.get("handed_on", mapping.handed_on(step))
         else:
@@ -193,9 +268,18 @@ def _load_step(step: StepState, saved: dict[str, Any]) -> None:
     step.blockers, step.cleared = saved["blockers"], saved["cleared"]
     if "amended" in saved:
         _load_amendment(step, saved["amended"])
+    if "rewound" in saved:
+        _load_rewound(step, saved["rewound"])
     if "items" in saved:
-        first, last, step.next_item, step.uncleared = saved["items"]
-        step.items = range(first, last)
+        *bounds, step.next_item, step.uncleared = saved["items"]
+        step.items = _places(bounds)
+
+
+def _places(bounds: list[Any]) -> list[int]:
+    """Read the places of items; version 3 wrote the bounds without brackets."""
+    if len(bounds) == 1:
+        (bounds,) = bounds
+    return list(bounds["places"]) if isinstance(bounds, dict) else list(range(*bounds))
 
 
 def _load_timer(run: Run, kind: str, step_id: str | None, attempt: int, due_ms: int) -> None:
@@ -239,6 +323,7 @@ def _count(run: Run) -> None:
     run.out = sum(step.phase in OUT for step in run.order)
     run.out += sum(undo.phase is UndoPhase.RELEASED for undo in undos)
     run.amending = sum(step.phase is Phase.AMENDING for step in run.order)
+    run.rewinding = sum(step.rewinding and not step.cleared for step in run.order)
     run.unsettled = sum(step.phase not in SETTLED for step in run.order)
     run.ready = [step.index for step in run.order if step.phase is Phase.READY]
     heapq.heapify(run.ready)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
@@ -56,6 +56,7 @@ class DecisionKind(StrEnum):
     SKIP = "step_skipped"
     STOP = "stop_requested"
     ASK = "approval_requested"
+    PLAN_ANEW = "replan_ready"
     AMEND = "plan_amended"
     REJECT = "amendment_rejected"
     UNDO = "compensation_ready"
@@ -71,7 +72,7 @@ class Decision(NamedTuple):
     step_id: str | None = None
     attempt: int = 0
     because: str = ""
-    number: int = 0  # of the try, where an attempt is undone
+    number: int = 0  # of the try, where an attempt is undone; which time it is planned anew
 
 
 class TimerKey(NamedTuple):
@@ -105,6 +106,28 @@ class Ignored(NamedTuple):
 Outcome: TypeAlias = Change | Ignored
 
 
+class ReplanPhase(StrEnum):
+    """How far it has come that a run is planned anew."""
+
+    WANTED = "wanted"  # others come first
+    ASKED = "asked"  # the planner is
+    JUDGED = "judged"  # its answer makes sense; whether the agents are known is being looked up
+    REWINDING = "rewinding"  # what the amendment invalidates is stopped and undone
+
+
+@dataclass(slots=True)
+class Replan:
+    """Why a run is planned anew, and how."""
+
+    number: int
+    text: str
+    step_id: str | None = None  # that failed, or whose result asked for it
+    attempt: int = 0
+    failed: bool = False  # so that the run cannot go on without another plan
+    phase: ReplanPhase = ReplanPhase.WANTED
+    amendment: Amendment | None = None
+
+
 @dataclass(slots=True)
 class StepState:
     """Where one step stands."""
@@ -134,11 +157,16 @@ class StepState:
     rejected: list[Problem] = field(default_factory=list)  # what was wrong with that
     added: list[int] = field(default_factory=list)  # indices of the steps that it added
     removed: bool = False  # by an amendment
-    items: range | None = None  # indices of the items of a step with foreach
+    items: Sequence[int] | None = None  # indices of the items of a step with foreach
     next_item: int = 0  # the first one that has not begun
     begun_items: int = 0  # that have not settled
     open_items: int = 0  # that have not settled, begun or not
     uncleared: int = 0  # while compensating: items of which something is left
+    rewinding: bool = False  # is being undone, to be done again or otherwise
+    rewound_by: int = 0  # number of the amendment that did so last
+    rewound_at: int = 0  # attempts made before it was last rewound
+    formerly: list[tuple[int, Compensation | None]] = field(default_factory=list)
+    # what the plan said that undoes it, up to which attempt, before it said otherwise
 
     @property
     def settled(self) -> bool:
@@ -154,6 +182,11 @@ class StepState:
     def passed_over(self) -> bool:
         """Whether it was skipped or removed because it was not to be done: nothing has failed."""
         return self.removed or (self.phase is Phase.SKIPPED and self.because is None)
+
+    def planned_undo(self, attempt: int) -> Compensation | None:
+        """Say what undoes an attempt by the plan, as that was when it was made."""
+        former = (spec for upto, spec in self.formerly if attempt <= upto)
+        return next(former, self.spec.compensate)
 
 
 @dataclass(slots=True)
@@ -188,6 +221,11 @@ class Run:
     out: int = 0  # attempts that are with an agent
     unsettled: int = 0
     items: int = 0  # of all steps with foreach
+    replans: list[Replan] = field(default_factory=list)  # open ones; nothing begins meanwhile
+    replanned: int = 0  # the last number given to one
+    replans_by_steps: int = 0  # how many of those max_replans counts
+    replans_refused: dict[int, list[Problem]] = field(default_factory=dict)  # and not confirmed
+    rewinding: int = 0  # steps of which something is left to be undone
     amending: int = 0  # steps whose amendment is being looked at: nothing begins meanwhile
     owed: dict[str, Decision] = field(default_factory=dict)
     timers: dict[TimerKey, int] = field(default_factory=dict)
@@ -238,7 +276,7 @@ class Run:
             whole.open_items += (step.phase not in SETTLED) - (before not in SETTLED)
         self.out += (step.phase in OUT) - (before in OUT)
         self.amending += (step.phase is Phase.AMENDING) - (before is Phase.AMENDING)
-        self.unsettled -= step.phase in SETTLED
+        self.unsettled += (before in SETTLED) - (step.phase in SETTLED)
         if step.phase is Phase.READY:
             heapq.heappush(self.ready, step.index)
 

@@ -50,6 +50,7 @@ class StepEvent(StrEnum):
     ASKED = "asked"
     STOPPED = "stopped"
     REOPENED = "reopened"
+    REWOUND = "rewound"
 
 
 class UndoPhase(StrEnum):
@@ -139,6 +140,10 @@ STEP_MOVES: dict[tuple[Phase, StepEvent], Phase] = {
     (Phase.FAILED, StepEvent.REOPENED): Phase.WAITING,
     (Phase.SKIPPED, StepEvent.REOPENED): Phase.WAITING,
     (Phase.CANCELLED, StepEvent.REOPENED): Phase.WAITING,
+    (Phase.DONE, StepEvent.REWOUND): Phase.WAITING,
+    (Phase.FAILED, StepEvent.REWOUND): Phase.WAITING,
+    (Phase.SKIPPED, StepEvent.REWOUND): Phase.WAITING,
+    (Phase.CANCELLED, StepEvent.REWOUND): Phase.WAITING,
 }
 
 UNDO_MOVES: dict[tuple[UndoPhase, UndoEvent], UndoPhase] = {

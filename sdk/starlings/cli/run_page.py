@@ -6,13 +6,14 @@ from rich.console import Console
 from rich.text import Text
 
 from starlings.client import RunView
+from starlings.messages import PlanAmended
 
 from .chain_tree import chain_tree
 from .printing import clean, say
 from .spending import print_spending, used_text
 from .story import OUTCOME_STYLES, plan_tree, result_lines, step_table
 from .times import duration_text, moment_text
-from .words import pause_text
+from .words import amendment_mark, amendment_text, pause_text
 
 REQUEST_LIMIT = 2_000
 
@@ -27,6 +28,10 @@ def print_run(console: Console, view: RunView) -> None:
         console.print(step_table(view))
         if (paused := pause_text(view)) is not None:
             console.print(paused)
+    for fact in view.amendments:
+        style = "magenta" if isinstance(fact, PlanAmended) else "red"
+        told = Text(clean(amendment_text(fact), REQUEST_LIMIT), style=style)
+        say(console, told, head=f"  {amendment_mark(fact)} ", style=style)
     print_spending(console, view)
     if view.chain.events:
         console.print()

@@ -8,11 +8,14 @@ from starlings.choreography import Phase, StepState
 from starlings.client import RunView
 from starlings.client.answering import asked_form
 from starlings.messages import (
+    AmendmentRejected,
     Approval,
     ApprovalDefault,
     CancelRequested,
     Message,
     PauseRequested,
+    PlanAmended,
+    ReplanRequested,
     ResumeRequested,
     RetryRequested,
     SignalReceived,
@@ -108,7 +111,36 @@ def _said(view: RunView, fact: Message) -> tuple[str, str] | None:
     if isinstance(fact, SignalReceived):
         kept = view.run is not None and bool(view.run.signals.get(fact.name))
         return "✉", f"signal {fact.name}{_by(fact.sent_by)}{', kept for later' if kept else ''}"
+    return _said_of_plan(fact)
+
+
+def _said_of_plan(fact: Message) -> tuple[str, str] | None:
+    if isinstance(fact, ReplanRequested):
+        return "✎", f"to be planned anew{_by(fact.requested_by)}{_why(fact.text)}"
+    if isinstance(fact, PlanAmended | AmendmentRejected):
+        return amendment_mark(fact), amendment_text(fact)
     return None
+
+
+def amendment_mark(fact: PlanAmended | AmendmentRejected) -> str:
+    """Mark an amendment, or its refusal."""
+    return "✎" if isinstance(fact, PlanAmended) else "✗"
+
+
+def amendment_text(fact: PlanAmended | AmendmentRejected) -> str:
+    """Say what an amendment changes and why, or why it was refused."""
+    of = f"by {fact.step_id}" if fact.step_id else f"planned anew ({fact.replan})"
+    if isinstance(fact, AmendmentRejected):
+        return f"not amended, {of}: {'; '.join(str(problem) for problem in fact.problems)}"
+    changed = fact.amendment
+    parts = {
+        "adds": [step.id for step in changed.add],
+        "replaces": [step.id for step in changed.replace],
+        "removes": changed.remove,
+        "does again": changed.invalidate,
+    }
+    said = "; ".join(f"{what} {', '.join(names)}" for what, names in parts.items() if names)
+    return f"amended, {of}: {said or 'nothing'}{_why(changed.reason)}"
 
 
 def pause_text(view: RunView) -> Text | None:

@@ -105,6 +105,7 @@ class Client:
         undo_queue_s: float | None = None,
         routing: Mapping[str, Mapping[str, float]] | None = None,
         budget: Budget | None = None,
+        max_replans: int | None = None,
     ) -> RunHandle:
         """Ask for a run, in words or with a plan of its own; return when Kafka has the request.
 
@@ -124,6 +125,7 @@ class Client:
             undo_queue_s: how long a compensation waits for its agent, in seconds; None: an hour.
             routing: shares of variants by agent, `{"shop": {"canary": 0.1}}`.
             budget: tokens, money and time that it may use.
+            max_replans: how often its steps may have it planned anew; None: twice.
         """
         given = RunRequested(
             request=request,
@@ -139,6 +141,7 @@ class Client:
             undo_queue_s=undo_queue_s,
             routing=None if routing is None else {name: dict(routing[name]) for name in routing},
             budget=budget,
+            max_replans=max_replans,
         )
         return await self.submit_request(given)
 

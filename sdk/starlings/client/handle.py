@@ -28,6 +28,7 @@ from starlings.messages import (
     EventHandled,
     Message,
     PauseRequested,
+    ReplanRequested,
     ResumeRequested,
     RetryRequested,
     RunDone,
@@ -35,6 +36,7 @@ from starlings.messages import (
     StarlingsError,
     generation_id,
 )
+from starlings.messages.commands import REPLAN_LIMIT_CHARS
 
 from .answering import read_answer, why_not_asked
 from .view import RunView
@@ -146,6 +148,18 @@ class RunHandle:
     async def resume(self, *, requested_by: str = "") -> RunView:
         """Let a paused run go on."""
         return await self._tell(ResumeRequested(run_id=self.run_id, requested_by=requested_by))
+
+    async def replan(self, text: str, *, requested_by: str = "") -> RunView:
+        """Have the planner change the run, as the text says; it is not waited for its answer.
+
+        Meanwhile no step of the run begins. What becomes of it is told by `plan_amended`, or by
+        `amendment_rejected` with its reasons.
+        """
+        if not text.strip() or len(text) > REPLAN_LIMIT_CHARS:
+            limit = f"{REPLAN_LIMIT_CHARS:,} characters at most"
+            raise CommandRefused(f"say in words what shall be changed about the run, in {limit}")
+        fact = ReplanRequested(run_id=self.run_id, text=text, requested_by=requested_by)
+        return await self._tell(fact)
 
     async def signal(self, name: str, payload: JsonValue = None, *, sent_by: str = "") -> RunView:
         """Send a signal to the step that waits for it, or that will."""

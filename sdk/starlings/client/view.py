@@ -28,11 +28,13 @@ from starlings.choreography import (
 )
 from starlings.kafka.codec import Received
 from starlings.messages import (
+    AmendmentRejected,
     CancelRequested,
     CompensationDone,
     EventHandled,
     InvariantBroken,
     Message,
+    PlanAmended,
     PlanCreated,
     PlanRejected,
     RetryRequested,
@@ -86,6 +88,7 @@ class RunView:
         self.traces: dict[str, StepTrace] = {}
         self.first: Received | None = None
         self.last: Received | None = None
+        self.amendments: list[PlanAmended | AmendmentRejected] = []  # what became of each
         self.facts = 0
         self.refused: str | None = None  # why the latest fact changed nothing
         self.since: int | None = None
@@ -103,6 +106,8 @@ class RunView:
         self.refused = outcome.reason if isinstance(outcome, Ignored) else None
         if self.refused is None:
             self._count(received.message)
+        if isinstance(received.message, PlanAmended | AmendmentRejected) and not self.refused:
+            self.amendments.append(received.message)
         return self.refused is None
 
     def _fold(self, received: Received) -> Change | Ignored:

@@ -12,6 +12,7 @@ from starlings.messages import (
     AgentAlive,
     AgentCooldown,
     AgentDefined,
+    AmendmentProposed,
     AmendmentRejected,
     ApprovalGiven,
     ApprovalRequested,
@@ -30,6 +31,9 @@ from starlings.messages import (
     PlanAmended,
     PlanCreated,
     PlanRejected,
+    ReplanReady,
+    ReplanRequested,
+    ReplanScheduled,
     ResumeRequested,
     RetryRequested,
     RunDone,
@@ -58,6 +62,7 @@ COMMANDS = (
     CancelRequested,
     PauseRequested,
     ResumeRequested,
+    ReplanRequested,
     RetryRequested,
     ApprovalGiven,
     SignalReceived,
@@ -124,7 +129,7 @@ def _channels() -> list[Channel]:
     cooldown = cooldown_key("{agent}").decode()
     origin = "{topic}/{partition}/{offset}"
     return [
-        Channel("requests", specs[_DEFAULT.requests], run, (RunRequested,)),
+        Channel("requests", specs[_DEFAULT.requests], run, (RunRequested, ReplanReady)),
         Channel("events", specs[_DEFAULT.events], run, FACTS),
         Channel(
             "steps",
@@ -166,13 +171,13 @@ ROLES: tuple[Role, ...] = (
     ),
     Role(
         "planner",
-        "Turns requests into plans.",
+        "Turns requests into plans, and plans runs anew.",
         reads={
-            "requests": (RunRequested,),
+            "requests": (RunRequested, ReplanReady),
             "agents": REGISTRY,
             DEAD_LETTERS: MARKS,
         },
-        writes={"events": (PlanCreated, PlanRejected), DEAD_LETTERS: ()},
+        writes={"events": (PlanCreated, PlanRejected, AmendmentProposed), DEAD_LETTERS: ()},
         group=_DEFAULT.planner_group,
         group_reads="requests",
     ),
@@ -182,8 +187,11 @@ ROLES: tuple[Role, ...] = (
         reads={"events": FACTS},
         writes={
             "steps": (StepReady, CompensationReady),
+            "requests": (ReplanReady,),
             "control": (StopRequested,),
             "events": (
+                ReplanScheduled,
+                AmendmentProposed,
                 PlanAmended,
                 AmendmentRejected,
                 StepScheduled,

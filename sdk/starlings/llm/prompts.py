@@ -8,6 +8,12 @@ Planner:
     user:   `Request: <text>`
     answer: `{"steps": [{"id", "agent", "task", "depends_on"}], "cannot": null}`
 
+Planner of a run that is under way:
+    system: `Role: replanner`, rules, then `Agents:` as above
+    user:   the run as JSON between `<run>` tags, then `Request: <what is to be changed>`:
+            `run_lines(…)`
+    answer: `{"steps": [as above], "remove": [ids], "again": [ids], "reason": "", "cannot": null}`
+
 Agent that chooses tools:
     system: `Role: agent <name>`, rules, then `Tools:` followed by `tool_list(…)`
     user:   the results of earlier steps as JSON between `<results>` tags (where there are any),
@@ -23,7 +29,8 @@ One that writes, reviews, edits, answers or judges (no tools):
     answer: a text; of a critic `{"accepted", "score", "points"}`, of a panelist `{"reasoning",
             "answer"}`, of a judge `{"best", "reason"}`
 
-In the first two answers `cannot` is a sentence when the model cannot do it; the list is empty then.
+In the first three answers `cannot` is a sentence when the model cannot do it; the list is empty
+then.
 """
 
 from __future__ import annotations
@@ -38,12 +45,14 @@ from starlings.messages.registry import AgentDefined, ToolDefinition
 
 ROLE = "Role: "
 PLANNER_ROLE = "Role: planner"
+REPLANNER_ROLE = "Role: replanner"
 WRITER, CRITIC, EDITOR, PANELIST, JUDGE = "writer", "critic", "editor", "panelist", "judge"
 AGENTS_HEADING = "Agents:"
 TOOLS_HEADING = "Tools:"
 REQUEST = "Request: "
 TASK = "Task: "
 RESULTS_OPEN, RESULTS_CLOSE = "<results>", "</results>"
+RUN_OPEN, RUN_CLOSE = "<run>", "</run>"
 INPUT_OPEN, INPUT_CLOSE = "<input>", "</input>"
 PREVIOUS = "previous"
 GIVE_UP = "give_up"  # a tool by which a model in turns says that it cannot do the task
@@ -53,6 +62,7 @@ _AGENT = re.compile(r"^- ([a-z][a-z0-9_-]*)(?:: (.*))?$")
 _ARGUMENT = re.compile(r"(?:^|, )([A-Za-z_]\w*)\??: ")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _RESULTS = re.compile(f"^{RESULTS_OPEN}\n(.*?)\n{RESULTS_CLOSE}$", re.DOTALL | re.MULTILINE)
+_RUN = re.compile(f"^{RUN_OPEN}\n(.*?)\n{RUN_CLOSE}\n", re.DOTALL)
 _INPUT = re.compile(f"\n{INPUT_OPEN}\n(.*?)\n{INPUT_CLOSE}\\s*$", re.DOTALL)
 
 
@@ -125,6 +135,12 @@ def request_line(request: str) -> str:
     return f"{REQUEST}{request}"
 
 
+def run_lines(run: Any, text: str) -> str:
+    """Write a run as a delimited block of data, and what is to be changed about it."""
+    data = json.dumps(run, ensure_ascii=False).replace("<", "\\u003c")
+    return f"{RUN_OPEN}\n{data}\n{RUN_CLOSE}\n{REQUEST}{text}"
+
+
 def task_lines(task: str, step_input: Any = None) -> str:
     """Write a step's task, and its structured input (if any) as a delimited block of data."""
     if step_input is None:
@@ -165,6 +181,14 @@ def read_request(user: str) -> str:
     asked = f"\n{user}".partition(f"\n{REQUEST}")[2] or user
     data = _INPUT.search(asked)
     return (asked[: data.start()] if data else asked).strip()
+
+
+def read_run(user: str) -> tuple[dict[str, Any], str]:
+    """Read a run that is under way, and what is to be changed about it."""
+    found = _RUN.search(user)
+    run = _read_json(found[1]) if found else None
+    text = user[found.end() :] if found else user
+    return (run if isinstance(run, dict) else {}), read_request(text)
 
 
 def read_task(user: str) -> TaskMessage:

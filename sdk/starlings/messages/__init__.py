@@ -9,6 +9,7 @@ from .commands import (
     ApprovalGiven,
     CancelRequested,
     PauseRequested,
+    ReplanRequested,
     ResumeRequested,
     RetryRequested,
     SignalReceived,
@@ -82,6 +83,7 @@ from .ids import (
     generation_id,
     generation_of,
     message_id,
+    replan_id,
     run_id_at,
     snapshot_id,
     timer_id,
@@ -105,6 +107,7 @@ from .plan import (
     Timeouts,
 )
 from .registry import AgentAlive, AgentCooldown, AgentDefined, AgentTopic, ToolDefinition
+from .replanning import AmendmentProposed, ReplanReady, ReplanScheduled
 from .requests import read_request
 from .topics import Topics, TopicSpec, agent_key, cooldown_key, origin_key, run_key, step_key
 from .usage import Usage
@@ -112,6 +115,8 @@ from .usage import Usage
 FACTS: tuple[type[Message], ...] = (
     PlanCreated,
     PlanRejected,
+    ReplanScheduled,
+    AmendmentProposed,
     PlanAmended,
     AmendmentRejected,
     StepScheduled,
@@ -130,6 +135,7 @@ FACTS: tuple[type[Message], ...] = (
     CancelRequested,
     PauseRequested,
     ResumeRequested,
+    ReplanRequested,
     RetryRequested,
     ApprovalGiven,
     SignalReceived,
@@ -138,6 +144,7 @@ FACTS: tuple[type[Message], ...] = (
 _OTHERS: tuple[type[Message], ...] = (
     RunRequested,
     StepReady,
+    ReplanReady,
     CompensationReady,
     StopRequested,
     AgentDefined,
@@ -163,6 +170,7 @@ __all__ = [
     "AgentDefined",
     "AgentTopic",
     "Amendment",
+    "AmendmentProposed",
     "AmendmentRejected",
     "Approval",
     "ApprovalDefault",
@@ -205,6 +213,9 @@ __all__ = [
     "PlanInvalid",
     "PlanRejected",
     "Problem",
+    "ReplanReady",
+    "ReplanRequested",
+    "ReplanScheduled",
     "ResourceExhausted",
     "ResumeRequested",
     "RetryPolicy",
@@ -259,6 +270,7 @@ __all__ = [
     "read_redrive_mark",
     "read_request",
     "redrive_mark",
+    "replan_id",
     "run_id_at",
     "run_key",
     "snapshot_id",

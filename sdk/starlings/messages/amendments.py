@@ -9,19 +9,28 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from .base import Message, Model, RunId, StepId
+from .base import Message, Model, RunId, StepId, is_empty, is_none
 from .errors import Problem
 from .plan import Step
 
 
 class Amendment(Model):
-    """Steps to add, to put in place of others of the same ids, and to leave out."""
+    """Steps to add, to put in place of others of the same ids, and to leave out.
+
+    A step amends only what has not begun. Where a run is planned anew, steps that have begun may be
+    named as well: they, and what was built on them, are undone first.
+    """
 
     add: list[Step] = Field(default_factory=list)
     replace: list[Step] = Field(
-        default_factory=list, description="each in place of the step of its id, not begun yet"
+        default_factory=list, description="each in place of the step of its id"
     )
-    remove: list[StepId] = Field(default_factory=list, description="not begun yet")
+    remove: list[StepId] = Field(default_factory=list)
+    invalidate: list[StepId] = Field(
+        default_factory=list,
+        exclude_if=is_empty,
+        description="to be undone with all that was built on them, and done again",
+    )
     join: bool = Field(
         default=True,
         description="what depends on the step that asks for this waits for the added steps as "
@@ -36,8 +45,13 @@ class PlanAmended(Message):
     NAME: ClassVar[str] = "plan_amended"
 
     run_id: RunId
-    step_id: StepId = Field(description="the step whose result asked for it")
-    attempt: int
+    step_id: StepId | None = Field(
+        default=None, description="the step whose result brought it; None: the planner"
+    )
+    attempt: int = 0
+    replan: int | None = Field(
+        default=None, exclude_if=is_none, description="which time the run is planned anew"
+    )
     amendment: Amendment
 
 
@@ -47,6 +61,9 @@ class AmendmentRejected(Message):
     NAME: ClassVar[str] = "amendment_rejected"
 
     run_id: RunId
-    step_id: StepId
-    attempt: int
+    step_id: StepId | None = None
+    attempt: int = 0
+    replan: int | None = Field(
+        default=None, exclude_if=is_none, description="which time the run is planned anew"
+    )
     problems: list[Problem]

@@ -12,6 +12,8 @@ from pydantic import Field, JsonValue
 
 from .base import Message, RunId, SignalName, StepId
 
+REPLAN_LIMIT_CHARS = 20_000
+
 
 class CancelRequested(Message):
     """Somebody wants a run to end now."""
@@ -59,6 +61,16 @@ class RetryRequested(Message):
     generation: int = Field(ge=1, description="how often the run will have been reopened")
     plan_offset: int = Field(description="offset of the plan_created that began the run")
     state: dict[str, Any] = Field(description="the run as of its end")
+
+
+class ReplanRequested(Message):
+    """Somebody wants the plan of a run changed, in words; the planner is asked how."""
+
+    NAME: ClassVar[str] = "replan_requested"
+
+    run_id: RunId
+    text: str = Field(min_length=1, max_length=REPLAN_LIMIT_CHARS)
+    requested_by: str = ""
 
 
 class ApprovalGiven(Message):

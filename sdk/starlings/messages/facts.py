@@ -58,6 +58,12 @@ class RunRequested(Message):
     deadline: AwareDatetime | None = None
     undo_queue_s: float | None = Field(default=None, gt=0, description="None: an hour")
     budget: Budget | None = Field(default=None, exclude_if=is_none)
+    max_replans: int | None = Field(
+        default=None, ge=0, le=100, exclude_if=is_none, description="None: 2"
+    )
+    replan_timeout_s: float | None = Field(
+        default=None, gt=0, le=86_400, exclude_if=is_none, description="None: 120"
+    )
     routing: dict[AgentName, dict[VariantName, Share]] | None = None
 
     def options(self) -> RunOptions:
@@ -229,6 +235,9 @@ class StepDone(Message):
     amendment: Amendment | None = Field(
         default=None, exclude_if=is_none, description="of the run's plan"
     )
+    replan: str | None = Field(
+        default=None, exclude_if=is_none, description="why the run shall be planned anew"
+    )
     variant: VariantName | None = None
     instance: str = ""
     duration_s: float = 0.0
@@ -326,6 +335,7 @@ class TimerKind(StrEnum):
     WAIT = "wait"
     UNDO_RUN = "undo_run"
     UNDO_RETRY = "undo_retry"
+    REPLAN = "replan"
     DEADLINE = "deadline"
     SETTLE = "settle"
 

@@ -23,6 +23,11 @@ def undo_id(run_id: str, step_id: str, attempt: int, number: int, name: str) -> 
     return f"{run_id}/{step_id}/{attempt}/{name}/{number}"
 
 
+def replan_id(run_id: str, number: int, name: str) -> str:
+    """Id of a message about a run that is planned anew, `r1/plan_amended/2`: which time."""
+    return f"{run_id}/{name}/{number}"
+
+
 def generation_id(run_id: str, name: str, generation: int) -> str:
     """Id of a message about a whole run, that comes once for each time it was (re)opened."""
     return f"{run_id}/{name}" + (f"/{generation}" if generation else "")

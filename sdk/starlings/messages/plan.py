@@ -26,6 +26,7 @@ class FailurePolicy(StrEnum):
     STOP = "stop"
     CONTINUE = "continue"
     SKIP_DEPENDENTS = "skip_dependents"
+    REPLAN = "replan"  # else, where that leads nowhere, as `compensate`
 
 
 class RetryPolicy(Model):
@@ -165,6 +166,8 @@ class Step(Model):
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+MAX_REPLANS = 2
+REPLAN_TIMEOUT_S = 120.0
 UNDO_QUEUE_S = 3_600.0  # what a request means that says nothing: then it stands in the plan
 
 
@@ -194,6 +197,18 @@ class RunOptions(Model):
         "agent, beside the time that it may take; None: as long as it has to",
     )
     budget: Budget | None = Field(default=None, exclude_if=is_none, description="None: no limit")
+    max_replans: int = Field(
+        default=MAX_REPLANS,
+        ge=0,
+        le=100,
+        description="how often steps may have the run planned anew; people may beside that",
+    )
+    replan_timeout_s: float = Field(
+        default=REPLAN_TIMEOUT_S,
+        gt=0,
+        le=86_400,
+        description="how long a run waits for the planner",
+    )
     routing: dict[AgentName, dict[VariantName, Share]] = Field(
         default_factory=dict,
         description="share of the runs whose steps for an agent go to a variant of it",

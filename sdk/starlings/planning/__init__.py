@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .choices import Routing, routing_problems, with_retries
 from .planner import Planner
+from .replanner import Replanner
 
-__all__ = ["Planner", "Routing", "routing_problems", "with_retries"]
+__all__ = ["Planner", "Replanner", "Routing", "routing_problems", "with_retries"]

@@ -54,6 +54,7 @@ from starlings.messages import (
     PlanAmended,
     PlanCreated,
     Problem,
+    ReplanReady,
     RetryRequested,
     RunDone,
     RunOptions,
@@ -64,6 +65,8 @@ from starlings.messages import (
     TimerFired,
 )
 from starlings.planning import with_retries
+
+from .replanners import Replans, answer, no_planner
 
 STARTED_AFTER_S = 0.05
 INSTANCE = "local"
@@ -81,6 +84,8 @@ class LocalRun:
         on_fact: called with every fact as it is folded, in the order of the log.
         skip_waits: let the clock jump to the next timer while no step is at work, and wait hardly
             at all between two looks at a job or sensor.
+        replanner: answers how the run shall go on, in the planner's place: with an amendment, or
+            by raising `PlanInvalid` with the reasons why there is none.
 
     Raises:
         PlanInvalid: at construction, with every problem.
@@ -98,6 +103,7 @@ class LocalRun:
         model: ModelPort | AgentModels | None = None,
         on_fact: Callable[[Message], None] = lambda _fact: None,
         skip_waits: bool = False,
+        replanner: Replans | None = None,
     ) -> None:
         self._agents = {agent.name: agent for agent in agents}
         definitions = {agent.name: agent.definition() for agent in agents}
@@ -119,6 +125,8 @@ class LocalRun:
         self._undoing: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._timers: dict[Timer, asyncio.TimerHandle | None] = {}
         self._ended: Run | None = None
+        self._replanner = replanner or no_planner
+        self._asking: set[asyncio.Task[None]] = set()
 
     def __await__(self) -> Generator[Any, None, RunDone]:
         """Run the plan to its end."""
@@ -208,7 +216,7 @@ class LocalRun:
 
     @property
     def _is_idle(self) -> bool:
-        return not self._working and not self._undoing
+        return not self._working and not self._undoing and not self._asking
 
     def _jump(self, run: Run) -> TimerFired:
         """Let the clock jump to the next timer."""
@@ -240,15 +248,23 @@ class LocalRun:
         elif decision.kind is DecisionKind.UNDO and isinstance(message, CompensationReady):
             undoing = asyncio.create_task(self._undo(message))
             self._undoing[message.step_id, message.attempt] = undoing
+        elif isinstance(message, ReplanReady):
+            asking = asyncio.create_task(self._plan_anew(message))
+            self._asking.add(asking)
+            asking.add_done_callback(self._asking.discard)
         if isinstance(message, PlanAmended) and (problems := self._unfit(message)):
             message = AmendmentRejected(
                 run_id=run.run_id,
                 step_id=message.step_id,
                 attempt=message.attempt,
+                replan=message.replan,
                 problems=problems,
             )
         confirmation = confirmation_for(run, decision)
         self._inbox.put_nowait(confirmation.message if confirmation else message)
+
+    async def _plan_anew(self, ready: ReplanReady) -> None:
+        self._inbox.put_nowait(await answer(self._replanner, ready))
 
     def _unfit(self, fact: PlanAmended) -> list[Problem]:
         """List what is wrong with the agents and tools of an amendment."""
@@ -334,11 +350,11 @@ class LocalRun:
         for handle in self._timers.values():
             if handle is not None:
                 handle.cancel()
-        left = [*self._working.values(), *self._undoing.values()]
+        left = [*self._working.values(), *self._undoing.values(), *self._asking]
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        for known in (self._timers, self._working, self._undoing):
+        for known in (self._timers, self._working, self._undoing, self._asking):
             known.clear()
         self._inbox = asyncio.Queue()  # what those had to say comes after the end
 

@@ -134,6 +134,8 @@ class Outbox:
             return topic, step_key(run.run_id, message.step_id)
         if isinstance(message, CompensationReady):
             return self._topics.steps(message.agent), step_key(run.run_id, message.step_id)
+        if decision.kind is DecisionKind.PLAN_ANEW:
+            return self._topics.requests, run_key(run.run_id)
         stops = decision.kind is DecisionKind.STOP
         return self._topics.control if stops else self._topics.events, run_key(run.run_id)
 

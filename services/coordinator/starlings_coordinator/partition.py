@@ -36,6 +36,7 @@ from starlings.messages import (
     EventHandled,
     PlanCreated,
     PlanRejected,
+    ReplanScheduled,
     RetryRequested,
     RunDone,
     StarlingsError,
@@ -72,6 +73,7 @@ _CONFIRMING = {
         ApprovalRequested,
         CompensationScheduled,
         CompensationAbandoned,
+        ReplanScheduled,
     )
 }
 

@@ -7,6 +7,7 @@ written: the attempt fails, the end comes without its outputs.
 from __future__ import annotations
 
 from starlings.messages import (
+    AmendmentProposed,
     AmendmentRejected,
     CompensationDone,
     CompensationReady,
@@ -14,6 +15,7 @@ from starlings.messages import (
     Message,
     PlanAmended,
     Problem,
+    ReplanReady,
     RunDone,
     StarlingsError,
     StepDone,
@@ -23,6 +25,7 @@ from starlings.messages import (
     error_info,
     generation_id,
     message_id,
+    replan_id,
     undo_id,
 )
 
@@ -59,6 +62,11 @@ def in_place_of(message: Message, failure: StarlingsError) -> Message | None:
             error=error_info(failure),
             instance="coordinator",
         )
+    if isinstance(message, ReplanReady):
+        problem = Problem(
+            code=failure.code, message=f"the planner cannot be asked: {failure}", remedy="see there"
+        )
+        return AmendmentProposed(run_id=message.run_id, number=message.number, problems=[problem])
     if isinstance(message, PlanAmended):
         problem = Problem(
             code=failure.code, field="amendment", message=str(failure), remedy="start it first"
@@ -67,6 +75,7 @@ def in_place_of(message: Message, failure: StarlingsError) -> Message | None:
             run_id=message.run_id,
             step_id=message.step_id,
             attempt=message.attempt,
+            replan=message.replan,
             problems=[problem],
         )
     if isinstance(message, RunDone):
@@ -81,12 +90,20 @@ def in_place_id(message: Message) -> str:
     if isinstance(message, CompensationReady):
         attempt, number, name = message.attempt, message.number, CompensationDone.NAME
         return undo_id(message.run_id, message.step_id, attempt, number, name)
+    if isinstance(message, ReplanReady):
+        return replan_id(message.run_id, message.number, AmendmentProposed.NAME)
     if isinstance(message, PlanAmended):
-        name = AmendmentRejected.NAME
-        return attempt_id(message.run_id, message.step_id, message.attempt, name)
+        return _rejection_id(message)
     if isinstance(message, RunDone):
         return generation_id(message.run_id, message.NAME, message.generation)
     return message_id(getattr(message, "run_id", ""), message.NAME)
+
+
+def _rejection_id(message: PlanAmended) -> str:
+    name = AmendmentRejected.NAME
+    if message.replan is not None:
+        return replan_id(message.run_id, message.replan, name)
+    return attempt_id(message.run_id, message.step_id or "", message.attempt, name)
 
 
 def _without_outputs(end: RunDone, failure: StarlingsError) -> RunDone | None:

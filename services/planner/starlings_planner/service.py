@@ -1,5 +1,8 @@
 """The planner's way of one request: read it, plan it, publish the outcome, await its ack.
 
+A question how a run that is under way shall go on (`replan_ready`) goes the same way, and is
+answered by `amendment_proposed`.
+
 The same run id twice is the same run: a repeat within the consumer's memory is dropped here, and a
 second plan is ignored by the coordinator, for the first one in the log counts. What a model or the
 network does wrong for a moment is tried again; what is wrong for good becomes `plan_rejected`, with
@@ -10,7 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TypeVar
 
 import structlog
 from aiokafka import ConsumerRecord
@@ -26,21 +31,25 @@ from starlings.kafka.until_taken import until_taken
 from starlings.llm import LlmSettings, ModelClient
 from starlings.messages import (
     AgentDefined,
+    AmendmentProposed,
     InvariantBroken,
     PlanCreated,
     PlanRejected,
     Problem,
+    ReplanReady,
     RunRequested,
     StarlingsError,
     TransientError,
     agent_key,
     error_info,
+    header,
     message_id,
+    replan_id,
     run_id_at,
     run_key,
 )
 from starlings.messages.base import ID_PATTERN
-from starlings.planning import Planner
+from starlings.planning import Planner, Replanner
 from starlings.service import (
     KafkaPorts,
     Metric,
@@ -59,6 +68,7 @@ log = structlog.get_logger(__name__)
 LOOK_EVERY_S = 0.2
 FORGET_AFTER_S = 3_600.0
 TIDY_EVERY_S = 600.0
+_Told = TypeVar("_Told")
 _RUN_ID = re.compile(ID_PATTERN)
 
 
@@ -73,7 +83,12 @@ async def serve(ctx: ServiceContext[PlannerSettings]) -> None:
     ):
         planner = Planner(model, routing=ctx.settings.routing)
         service = PlannerService(
-            ports, registry, planner, settings=ctx.settings, instance=ctx.instance
+            ports,
+            registry,
+            planner,
+            replanner=Replanner(model),
+            settings=ctx.settings,
+            instance=ctx.instance,
         )
         consumer = service.consumer
         ctx.heartbeat.follow("requests", lambda: consumer.last_loop_monotonic)
@@ -117,12 +132,14 @@ class PlannerService:
         registry: Registry,
         planner: Planner,
         *,
+        replanner: Replanner,
         settings: PlannerSettings,
         instance: str,
     ) -> None:
         self._ports = ports
         self._registry = registry
         self._planner = planner
+        self._replanner = replanner
         self._wait_s = settings.registry_wait_s
         self.pace = ModelPace(ports, registry, instance=instance)
         self.buried = 0
@@ -142,12 +159,15 @@ class PlannerService:
 
     async def _handle(self, received: Received) -> None:
         request = received.message
+        if isinstance(request, ReplanReady):
+            await self._plan_anew(request, received)
+            return
         if not isinstance(request, RunRequested):
             raise InvariantBroken(f"{request.NAME} does not belong on {self.consumer.topic}")
         run_id = request.run_id or _run_id_of(received.key, received)
         trace = child_traceparent(received.envelope.traceparent)
         with log_context(run_id=run_id, traceparent=trace):
-            agents, alive = await self._agents_for(request)
+            agents, alive = await self._agents_for(request.plan)
             outcome = await self._plan(request, run_id, agents, alive)
             await self._say(outcome, received.envelope.id, trace)
 
@@ -157,15 +177,30 @@ class PlannerService:
         """Plan a request, at the pace that the model's provider asks for."""
         if request.plan is not None:
             return await self._planner.plan(request, run_id=run_id, agents=agents, alive=alive)
+        return await self._asked(
+            lambda: self._planner.plan(request, run_id=run_id, agents=agents, alive=alive)
+        )
+
+    async def _plan_anew(self, ready: ReplanReady, received: Received) -> None:
+        trace = child_traceparent(received.envelope.traceparent)
+        with log_context(run_id=ready.run_id, traceparent=trace):
+            agents, alive = await self._agents_for(None)
+            proposed = await self._asked(
+                lambda: self._replanner.replan(ready, agents=agents, alive=alive)
+            )
+            await self._propose(proposed, received.envelope.id, trace)
+
+    async def _asked(self, ask: Callable[[], Awaitable[_Told]]) -> _Told:
+        """Ask the model, at the pace that its provider asks for."""
         await self.pace.turn()
         try:
-            outcome = await self._planner.plan(request, run_id=run_id, agents=agents, alive=alive)
+            told = await ask()
         except TransientError as error:
             if error.cooldown:
                 await self.pace.met(error)
             raise
         self.pace.went_well()
-        return outcome
+        return told
 
     async def tidy(self) -> None:
         """Take instances out of the registry that were killed: nobody else ever would."""
@@ -179,9 +214,9 @@ class PlannerService:
                     break
             await asyncio.sleep(TIDY_EVERY_S)
 
-    async def _agents_for(self, request: RunRequested) -> tuple[dict[str, AgentDefined], set[str]]:
+    async def _agents_for(self, plan: object) -> tuple[dict[str, AgentDefined], set[str]]:
         """Look who is there; wait a little for agents that are just being started."""
-        wanted = _agents_named(request.plan)
+        wanted = _agents_named(plan)
         waited = 0.0
         while waited < self._wait_s:
             alive = self._registry.alive()
@@ -212,6 +247,21 @@ class PlannerService:
         else:
             log.info("rejected", problems=[str(problem) for problem in outcome.problems[:3]])
 
+    async def _propose(self, proposed: AmendmentProposed, cause: str, trace: str) -> None:
+        publish = partial(
+            self._ports.publisher.publish,
+            self._ports.topics.events,
+            run_key(proposed.run_id),
+            proposed,
+            id=replan_id(proposed.run_id, proposed.number, proposed.NAME),
+            subject=proposed.run_id,
+            traceparent=trace,
+            causation_id=cause,
+        )
+        await until_taken(publish, what=f"{proposed.NAME} of {proposed.run_id}")
+        said = [str(problem) for problem in proposed.problems[:3]]
+        log.info("planned anew", number=proposed.number, **({"problems": said} if said else {}))
+
     async def _reject_unread(self, record: ConsumerRecord, error: Exception) -> None:
         """Bury a request that cannot be planned, and end its run, for somebody may be waiting."""
         self.buried += 1
@@ -231,10 +281,21 @@ class PlannerService:
         problem = Problem(
             code=info.code, message=info.message, remedy=f"send it again, {how}, as a new run"
         )
+        if header(record.headers, "ce_type") == ReplanReady.CE_TYPE:
+            number = _number_of(header(record.headers, "ce_id") or "")
+            none = AmendmentProposed(run_id=run_id, number=number, problems=[problem])
+            await self._propose(none, message_id(run_id, ReplanReady.NAME), child_traceparent(None))
+            return
         rejected = PlanRejected(run_id=run_id, problems=[problem])
         trace = child_traceparent(None)
         with log_context(run_id=run_id, traceparent=trace):
             await self._say(rejected, message_id(run_id, RunRequested.NAME), trace)
+
+
+def _number_of(ident: str) -> int:
+    """Read out of an id which time a run was to be planned anew; 0, which nobody waits for."""
+    number = ident.rpartition(f"/{ReplanReady.NAME}/")[2]
+    return int(number) if re.fullmatch(r"[0-9]{1,9}", number) else 0
 
 
 def _run_id_of(key: bytes | None, received: Received) -> str:

@@ -8,15 +8,18 @@ from typing import Any
 
 from starlings.messages import (
     Amendment,
+    AmendmentProposed,
     Approval,
     ApprovalGiven,
     Budget,
     Compensation,
     Condition,
+    ErrorInfo,
     ForEach,
     PauseRequested,
     PlanRejected,
     Problem,
+    ReplanRequested,
     ResumeRequested,
     RetryPolicy,
     SignalReceived,
@@ -291,6 +294,32 @@ def amended(recorder: Recorder) -> None:
     run.ok("report", "told")
 
 
+def replanned(recorder: Recorder) -> None:
+    """One step fails and is planned anew; what a person finds wrong is undone, and done again."""
+    steps = (*DEMO[:2], Step(id="sum", agent="math", task="add", depends_on=["s1", "s2"]))
+    run = Told(recorder, "replanned", *steps, on_failure="replan")
+    again = Step(id="s2", agent="string", task="count the words in 'Hello'")
+    run.ok("s1", 50, compensation=Compensation(agent="math"))
+    run.fail("s2")
+    _propose(recorder, 1, Amendment(replace=[again], reason="one word is enough"))
+    run.ok("s2", 1, attempt=2)
+    wish = ReplanRequested(run_id="replanned", text="s1 cannot be right")
+    recorder.tell("replanned/replan_requested/1", wish)
+    _propose(recorder, 2, Amendment(remove=["s1"]))
+    recorder.tell("replanned/replan_requested/2", wish)
+    _propose(recorder, 3, Amendment(invalidate=["s1"]))
+    cancelled = StepOutcome.CANCELLED
+    run.say(StepDone, "sum", 1, outcome=cancelled, error=ErrorInfo(code="cancelled", message="so"))
+    run.undone("s1", 1)
+    run.ok("s1", 51, attempt=2)
+    run.ok("sum", 52, attempt=2)
+
+
+def _propose(recorder: Recorder, number: int, amendment: Amendment) -> None:
+    fact = AmendmentProposed(run_id="replanned", number=number, amendment=amendment)
+    recorder.tell(f"replanned/amendment_proposed/{number}", fact)
+
+
 SCENARIOS: dict[str, Callable[[Recorder], None]] = {
     "demo": demo,
     "retry": retry,
@@ -309,6 +338,7 @@ SCENARIOS: dict[str, Callable[[Recorder], None]] = {
     "conditions": conditions,
     "amended": amended,
     "foreach": foreach,
+    "replanned": replanned,
     "budget": budget,
 }
 

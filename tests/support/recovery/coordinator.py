@@ -26,6 +26,7 @@ from starlings.messages import (
     ApprovalRequested,
     CompensationAbandoned,
     CompensationScheduled,
+    ReplanScheduled,
     RunDone,
     StepScheduled,
     StepSkipped,
@@ -41,6 +42,7 @@ from starlings_coordinator.timers import TimerQueue
 from .log import Log, Record
 
 _CONFIRMING = (
+    ReplanScheduled,
     StepScheduled,
     StepSkipped,
     StopAnnounced,
@@ -197,6 +199,7 @@ class Coordinator:
 _TOPICS = {
     DecisionKind.RELEASE: "steps",
     DecisionKind.UNDO: "steps",
+    DecisionKind.PLAN_ANEW: "requests",
     DecisionKind.STOP: "control",
     DecisionKind.BURY: "dead-letters",
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlings.messages import (
+    AmendmentRejected,
     ApprovalGiven,
     CompensationDone,
     CompensationReady,
@@ -30,6 +31,8 @@ from starlings.messages import (
     TimerFired,
     TimerKind,
 )
+
+from .replans import Replans
 
 _ATTEMPT_TIMERS = {TimerKind.QUEUE, TimerKind.RUN, TimerKind.HEARTBEAT}
 
@@ -67,6 +70,8 @@ class Story:
     generation: int = 0
     ended: bool = False
     given_up: bool = False  # the run's grace has passed
+    rewound: dict[str, int] = field(default_factory=dict)  # step → its last attempt of before
+    replans: Replans = field(default_factory=Replans)
 
     def tell(self, fact: Message) -> None:
         if isinstance(fact, CompensationDone):
@@ -74,8 +79,12 @@ class Story:
                 self.undone.add((fact.step_id, fact.attempt))
         elif isinstance(fact, StepSkipped):
             self._skip(fact)
+        elif isinstance(fact, PlanAmended) and fact.replan is not None:
+            self.replans.begin(self, fact, fact.replan)
         elif isinstance(fact, PlanAmended):
             self._amend(fact)
+        elif isinstance(fact, AmendmentRejected) and fact.replan is not None:
+            self.replans.refuse(self, fact.replan)
         elif isinstance(fact, ApprovalGiven):
             self.words.add(fact.step_id)
         elif isinstance(fact, SignalReceived):
@@ -111,6 +120,7 @@ class Story:
         if fact.generation != self.generation or self.ended:
             return
         self.ended = True
+        self.replans.check(self)
         left = {step for step, a in self.compensable.items() if (step, a) not in self.undone}
         if fact.outcome is RunOutcome.COMPENSATED:
             assert not left, f"ended compensated, but {left} are not undone"
@@ -124,12 +134,12 @@ class Story:
         place = (ready.step_id, ready.attempt)
         if self.compensable.get(ready.step_id) != ready.attempt:
             return  # a late result, or an attempt of which nobody has heard: as soon as can be
-        for name in self._dependents(ready.step_id):
+        for name in self.dependents(ready.step_id):
             attempt = self.compensable.get(name)
             undone = attempt is None or (name, attempt) in self.undone
             assert undone, f"{place} is undone before {name}, which depends on it"
 
-    def _dependents(self, step_id: str) -> set[str]:
+    def dependents(self, step_id: str) -> set[str]:
         assert self.plan is not None
         found: set[str] = set()
         todo = [self._spec(step_id).id]
@@ -139,9 +149,9 @@ class Story:
                 if name in step.depends_on and step.id not in found:
                     found.add(step.id)
                     todo.append(step.id)
-        return {item for name in found for item in (name, *self._items(name))}
+        return {item for name in found for item in (name, *self.items(name))}
 
-    def _items(self, step_id: str) -> list[str]:
+    def items(self, step_id: str) -> list[str]:
         foreach = self._spec(step_id).foreach
         count = len(foreach.items) if foreach and isinstance(foreach.items, list) else 0
         return [f"{step_id}[{number}]" for number in range(count)]
@@ -170,6 +180,7 @@ class Story:
 
     def _count(self, fact: StepDone) -> None:
         late = self.given_up or fact.attempt in self.failed.get(fact.step_id, ())
+        late = late or fact.attempt <= self.rewound.get(fact.step_id, 0)
         if late or fact.step_id in self.done:
             return
         self.done[fact.step_id] = fact.attempt
@@ -181,9 +192,11 @@ class Story:
         place = (ready.step_id, ready.attempt)
         if place in self.released:
             return
-        spec = self._spec(ready.step_id)
-        for name in spec.depends_on:
-            assert self._settled(name), f"{place} released before {name} has settled in the log"
+        self.replans.apply(self)
+        for name in self._spec(ready.step_id).depends_on:
+            if not self._settled(name):
+                why = f"{place} released before {name} has settled in the log"
+                self.replans.doubt(name, why)
         self.released.add(place)
         self.out.add(place)
         limit = self.options.max_parallel
@@ -202,13 +215,19 @@ class Story:
             return True
         if spec.foreach and "[" not in step_id:
             begun = all(self._settled(name) for name in spec.depends_on)
-            return begun and all(map(self._settled, self._items(step_id)))
+            return begun and all(map(self._settled, self.items(step_id)))
         if spec.approval or spec.signal:
             return bool({step_id, spec.signal.name if spec.signal else ""} & self.words)
         policy = spec.on_failure or self.options.on_failure
         attempts = (spec.retry or self.options.retry).attempts
         tried = len(self.failed.get(step_id, ()))
+        if policy is FailurePolicy.REPLAN and "[" in step_id:
+            policy = FailurePolicy.CONTINUE
         return policy is FailurePolicy.CONTINUE and (step_id in self.hopeless or tried >= attempts)
+
+    def may_have_settled(self, step_id: str) -> bool:
+        """Whether a step may have settled without a word in the log."""
+        return self._settled(step_id) or self._spec(step_id).when is not None
 
     def _is_unjudged(self, spec: Step) -> bool:
         """Whether its condition may have failed it, of which there is no fact."""

@@ -8,6 +8,7 @@ from typing import Any
 from starlings.messages import (
     HUMAN,
     SIGNAL,
+    Amendment,
     Approval,
     ApprovalDefault,
     Budget,
@@ -20,6 +21,7 @@ from starlings.messages import (
     PlanCreated,
     PlanRejected,
     Problem,
+    ReplanReady,
     RetryPolicy,
     RunOptions,
     SignalWait,
@@ -105,6 +107,8 @@ def random_options(rng: Random) -> RunOptions:
         timeout_s=rng.choice((None, None, None, 30)),
         budget=rng.choice((None, None, None, Budget(tokens=900), Budget(wall_time_s=20))),
         undo_queue_s=rng.choice((None, 4)),
+        max_replans=rng.choice((0, 1, 3)),
+        replan_timeout_s=rng.choice((5, 20)),
     )
 
 
@@ -118,3 +122,28 @@ def random_beginning(rng: Random, run_id: str) -> Message:
         circle = Plan(steps=[Step(id="a", agent="math", task="x", depends_on=["a"])])
         return PlanCreated(run_id=run_id, plan=circle)
     return PlanCreated(run_id=run_id, plan=random_plan(rng), options=random_options(rng))
+
+
+def another_plan(rng: Random, ready: ReplanReady) -> Amendment:
+    """Draw an amendment that touches what has been done, what has failed, and what has not begun.
+
+    It need not make sense.
+    """
+    names = [step.id for step in ready.plan.steps]
+    by_name = {step.id: step for step in ready.plan.steps}
+    wanted = [ready.step_id] if ready.step_id in by_name and rng.random() < 0.8 else []
+    wanted += [name for name in names if rng.random() < 0.15]
+    add, replace, remove, invalidate = [], [], [], []
+    for name in dict.fromkeys(wanted):
+        kind = rng.random()
+        if kind < 0.45:
+            retold = by_name[name].model_copy(update={"task": f"otherwise {ready.number}"})
+            replace.append(retold)
+        elif kind < 0.6:
+            remove.append(name)
+        else:
+            invalidate.append(name)
+    if rng.random() < 0.3:
+        after = [rng.choice(names)] if names else []
+        add.append(Step(id=f"n{ready.number}", agent="math", task="new", depends_on=after))
+    return Amendment(add=add, replace=replace, remove=remove, invalidate=invalidate)

@@ -23,6 +23,7 @@ from starlings.choreography import (
 )
 from starlings.messages import (
     Amendment,
+    AmendmentProposed,
     ApprovalGiven,
     CancelRequested,
     Compensation,
@@ -30,6 +31,9 @@ from starlings.messages import (
     CompensationReady,
     ErrorInfo,
     PauseRequested,
+    Problem,
+    ReplanReady,
+    ReplanRequested,
     ResumeRequested,
     RetryRequested,
     SignalReceived,
@@ -41,12 +45,13 @@ from starlings.messages import (
     StepStarted,
     attempt_id,
     message_id,
+    replan_id,
     undo_id,
 )
 
 from .coordinator import Coordinator, Parcel, fold_record, plain
 from .log import Log
-from .plans import random_beginning
+from .plans import another_plan, random_beginning
 
 SMALL = CarryPolicy(
     look_back_records=30,
@@ -57,7 +62,7 @@ SMALL = CarryPolicy(
 )
 MAX_COORDINATORS = 3
 LONGEST_CALM_S = 900  # ten tries to undo, with their pauses
-EVERY_WORD = (28, *range(1, 14), 21)  # to each step that may wait, and an end of pauses
+EVERY_WORD = (*range(14), 21)  # to each step that may wait; an end of pauses
 
 
 @dataclass
@@ -90,6 +95,7 @@ class World:
         self.late: list[tuple[str, StepDone | CompensationDone]] = []
         self.effects: dict[str, int] = {}
         self.planned: set[str] = set()
+        self.questions: list[ReplanReady] = []
         self._taken: set[str] = set()
         self._next_work = 0
         self.coordinators = [self._new_coordinator()]
@@ -142,9 +148,29 @@ class World:
             SignalReceived(run_id=run_id, name="go", payload={"at": number}),
             PauseRequested(run_id=run_id),
             ResumeRequested(run_id=run_id),
+            ReplanRequested(run_id=run_id, text=f"at {number}"),
         ]
         fact = facts[pick // 7 % len(facts)]
         self.append(f"{run_id}/{fact.NAME}/{number}", fact)
+
+    def plan_anew(self, pick: int) -> None:
+        """Answer a planner's question: with an amendment, with nonsense, late, or not at all."""
+        if not self.questions:
+            return
+        ready = self.questions.pop(pick % len(self.questions))
+        if pick % 9 == 0:
+            return  # the planner is gone; the run's timer will tell
+        problem = Problem(code="cannot", message="no", remedy="ask otherwise")
+        amendment = another_plan(self.rng, ready) if pick % 7 else None
+        fact = AmendmentProposed(
+            run_id=ready.run_id,
+            number=ready.number,
+            amendment=amendment,
+            problems=[] if amendment else [problem],
+        )
+        ident = replan_id(ready.run_id, ready.number, fact.NAME)
+        for _ in range(1 + (pick % 5 == 0)):
+            self.append(ident, fact, decided=False)  # each planner answers as it likes
 
     def retry(self, run_id: str, pick: int) -> None:
         """Ask a run that ended badly to go on, or repeat what was asked."""
@@ -257,6 +283,7 @@ class World:
             usage={"calls": 1, "input_tokens": pick},
             compensation=Compensation(agent=ready.agent) if pick % 5 else None,
             amendment=_more(ready) if pick % 11 == 0 else None,
+            replan=f"{ready.step_id} is not good enough" if pick % 23 == 0 else None,
         )
 
     # -- coordinators --------------------------------------------------------------------------
@@ -289,6 +316,8 @@ class World:
         elif parcel.topic == "steps":
             self.log.release(parcel.id, parcel.message)
             self.steps.append((parcel.id, parcel.message))
+        elif parcel.topic == "requests":
+            self.questions.append(parcel.message)
         else:
             self.log.same_content(parcel.id, parcel.message, parcel.message.model_dump_json())
 
@@ -356,6 +385,8 @@ class World:
         coordinator.answer()
         while coordinator.wire:
             self.land(0)
+        while self.questions:
+            self.plan_anew(self.rng.randrange(1_000))
         while self._next_work < len(self.steps):
             self.take_work()
         while self.working:

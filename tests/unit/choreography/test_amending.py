@@ -10,7 +10,7 @@ from support.runs import BEGIN_MS, CANCEL, Story, failed, ok, step
 from support.sagas import Saga, did, undone
 
 from starlings.choreography import DecisionKind, message_for, refusal, reopen, snapshot
-from starlings.choreography.fold import record_end
+from starlings.choreography.confirming import record_end
 from starlings.messages import (
     Amendment,
     AmendmentRejected,

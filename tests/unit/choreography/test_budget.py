@@ -8,7 +8,7 @@ from support.sagas import Saga, did, undone
 
 from starlings.choreography import DecisionKind, check_plan, reopen
 from starlings.choreography.budget import spendings
-from starlings.choreography.fold import record_end
+from starlings.choreography.confirming import record_end
 from starlings.choreography.snapshot import save
 from starlings.messages import (
     Budget,

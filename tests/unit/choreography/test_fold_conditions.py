@@ -9,8 +9,8 @@ from support.runs import BEGIN_MS, Story, failed, ok, step, steps_of, waits
 from support.sagas import Saga, did
 
 from starlings.choreography import DecisionKind, check_plan, message_for, refusal, reopen
+from starlings.choreography.confirming import record_end
 from starlings.choreography.context import refer
-from starlings.choreography.fold import record_end
 from starlings.choreography.skipping import skip_reason
 from starlings.choreography.snapshot import save
 from starlings.messages import (

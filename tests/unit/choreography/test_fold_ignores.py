@@ -247,6 +247,9 @@ def test_every_type_of_message_is_taken_in_every_phase(model, phase):
         number=1,
         name="paid",
         payload=None,
+        text="why",
+        amendment=None,
+        replan=None,
         options=RunOptions(),
     )
     story = in_phase(phase)

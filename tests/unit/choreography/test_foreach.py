@@ -18,7 +18,7 @@ from starlings.choreography import (
     resolve,
     snapshot,
 )
-from starlings.choreography.fold import record_end
+from starlings.choreography.confirming import record_end
 from starlings.choreography.transitions import RunPhase
 from starlings.messages import (
     Condition,

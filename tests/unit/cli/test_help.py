@@ -12,7 +12,7 @@ from starlings.cli.app import app
 
 DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
 RUNS = ["run", "emit", "runs", "show", "watch", "output", "cancel", "plan", "validate"]
-WORDS = ["pause", "resume", "retry", "signal", "approve", "reject", "answer"]
+WORDS = ["pause", "resume", "replan", "retry", "signal", "approve", "reject", "answer"]
 TOP = ["demo", "dev", *RUNS, *WORDS, "agents", "agent", "new", "topics", "dlq", "broker", "doctor"]
 NESTED = {
     "agent": ["run", "try"],

@@ -1,7 +1,7 @@
-"""`starlings pause`, `resume`, `retry`, `signal`, `approve`, `reject`, `answer`: words to a run.
+"""`starlings pause`, `resume`, `replan`, `retry`, `signal`, `approve`, `reject`, `answer`.
 
-Each looks at the run first and says why it can change nothing, where that is so; else it waits
-until the log shows what came of it.
+Words to a run. Each looks at it first and says why it can change nothing, where that is so;
+else it waits until the log shows what came of it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Comment = Annotated[str, typer.Option(help="Why; the steps that follow can read 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    functions: tuple[Callable[..., Any], ...] = (pause, resume, retry, signal, approve, reject)
-    functions += (answer,)
+    functions: tuple[Callable[..., Any], ...] = (pause, resume, replan, retry, signal)
+    functions += (approve, reject, answer)
     for function in functions:
         command(app, function.__name__, rich_help_panel=PANEL)(function)
 
@@ -50,6 +50,21 @@ async def resume(run: RunName, *, json: Json = False) -> None:
     who = author()
     view = await _told(run, lambda handle: handle.resume(requested_by=who))
     _say(view, "goes on", json=json)
+
+
+async def replan(
+    run: RunName,
+    text: Annotated[str, typer.Argument(help="What shall be changed, in words.")],
+    *,
+    json: Json = False,
+) -> None:
+    """Have a run planned anew while it runs: the planner amends its plan as you say.
+
+    Only what the change makes invalid is undone; everything else keeps its results.
+    """
+    who = author()
+    view = await _told(run, lambda handle: handle.replan(text, requested_by=who))
+    _say(view, f"is being planned anew; `starlings watch {view.run_id}` follows it", json=json)
 
 
 async def retry(

@@ -10,6 +10,7 @@ from starlings.llm import prompts
 from .calls import make_calls
 from .expressions import NotUnderstood
 from .plans import make_plan
+from .replans import change_plan
 from .texts import ROLES
 from .turns import CannotGoOn, declared_tools, next_turn
 
@@ -47,12 +48,24 @@ def answer(messages: list[dict[str, Any]]) -> str:
     if role == "planner":
         agents = prompts.read_agents(system)
         return _json("steps", "plan", lambda: make_plan(prompts.read_request(asked), agents))
+    if role == "replanner":
+        return _changed(asked, prompts.read_agents(system))
     if role is not None and role.startswith("agent "):
         tools = prompts.read_tools(system)
         return _json("calls", "do", lambda: make_calls(prompts.read_task(asked), tools))
     if role in ROLES:
         return ROLES[role](prompts.read_task(asked))
     return ANNOUNCEMENT
+
+
+def _changed(asked: str, agents: list[prompts.AgentLines]) -> str:
+    run, text = prompts.read_run(asked)
+    reply: dict[str, Any] = {"steps": [], "remove": [], "again": [], "reason": "", "cannot": None}
+    try:
+        reply |= change_plan(run, text, agents)
+    except (NotUnderstood, RecursionError) as error:
+        reply["cannot"] = f"I cannot plan this {WITHOUT} (the offline rules do not know {error})"
+    return json.dumps(reply, ensure_ascii=False)
 
 
 def _json(name: str, verb: str, make: Any) -> str:
