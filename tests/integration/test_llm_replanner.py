@@ -124,6 +124,15 @@ async def test_the_model_sees_the_run_as_data_that_cannot_speak_outside_its_tags
     assert schema["schema"]["required"] == ["steps", "remove", "again", "reason", "cannot"]
 
 
+async def test_what_a_step_says_is_data_too(server):
+    server.replies(change(again=["s1"]))
+    await replan(server, ready(INJECTED, failed="s1"))
+    user = server.requests[0]["messages"][1]["content"]
+    assert user.count("</run>") == 1
+    said = 'Request: Change the plan because of what the step s1 says in "why".'
+    assert user.endswith(f"</run>\n{said}")
+
+
 @pytest.mark.parametrize(
     ("bad", "problem"),
     [

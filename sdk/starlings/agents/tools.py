@@ -133,6 +133,7 @@ def as_result(returned: Any, what: str) -> Result:
         ("summary", isinstance(given.summary, str | None), "text"),
         ("usage", isinstance(given.usage, Usage | None), "starlings.messages.Usage"),
         ("amend", isinstance(given.amend, Amendment | None), "starlings.messages.Amendment"),
+        ("replan", isinstance(given.replan, str | None), "str"),
         ("undo", isinstance(given.undo, Compensation | bool), "True, False or a Compensation"),
     ):
         if not fits:

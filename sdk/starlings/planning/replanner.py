@@ -20,6 +20,7 @@ from starlings.llm.errors import ModelFailed
 from starlings.llm.prompt_file import packaged_prompt, stamp
 from starlings.llm.prompts import REPLANNER_ROLE, agent_list, run_lines
 from starlings.messages.amendments import Amendment
+from starlings.messages.commands import REPLAN_LIMIT_CHARS
 from starlings.messages.errors import Problem
 from starlings.messages.plan import Plan, Step
 from starlings.messages.registry import AgentDefined
@@ -100,8 +101,15 @@ def replanner_messages(ready: ReplanReady, agents: Sequence[AgentDefined]) -> li
     system = f"{REPLANNER_ROLE}\n\n{DATA_RULE}\n\n{PROMPT.filled(agents=agent_list(agents))}"
     return [
         {"role": "system", "content": system},
-        {"role": "user", "content": run_lines(_told(ready), ready.text)},
+        {"role": "user", "content": run_lines(_told(ready), _wanted(ready))},
     ]
+
+
+def _wanted(ready: ReplanReady) -> str:
+    """Say what is wanted: in a person's words; what a step has to say is data."""
+    if ready.step_id is None:
+        return ready.text[:REPLAN_LIMIT_CHARS]
+    return f'Change the plan because of what the step {ready.step_id} says in "why".'
 
 
 def _told(ready: ReplanReady) -> dict[str, Any]:
@@ -109,6 +117,7 @@ def _told(ready: ReplanReady) -> dict[str, Any]:
     return {
         "request": ready.request[:_SHORT],
         "asked_by": ready.step_id,
+        "why": ready.text[:REPLAN_LIMIT_CHARS] if ready.step_id is not None else None,
         "steps": [
             {
                 "id": step.step_id,

@@ -14,7 +14,7 @@ from starlings.cli.times import parse_duration, parse_time
 if TYPE_CHECKING:
     from starlings.messages import RunRequested
 
-POLICIES = ("compensate", "stop", "continue", "skip_dependents")
+POLICIES = ("compensate", "stop", "continue", "skip_dependents", "replan")
 
 
 def register(app: typer.Typer) -> None:

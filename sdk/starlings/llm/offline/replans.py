@@ -33,7 +33,7 @@ def change_plan(run: dict[str, Any], text: str, agents: list[AgentLines]) -> dic
     asked_by = run.get("asked_by")
     if asked_by in steps and steps[asked_by].get("state") == "failed":
         return {"again": [asked_by], "reason": f"{asked_by} failed: it is tried once more"}
-    text = text.strip()
+    text = str(run.get("why") or text).strip()
     if (found := _WITHOUT.match(text)) and (ids := _known(found[1], steps)):
         return {"remove": ids, "steps": _freed(steps, set(ids)), "reason": text}
     if (found := _AGAIN.match(text)) and (ids := _known(found[1] or found[2], steps)):
