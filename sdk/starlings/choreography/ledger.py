@@ -251,6 +251,7 @@ class Ledger:
                 fold(run, held, at_ms=held_at.at_ms)
         self.early.pop(run_id, None)
         self._forget_end(run_id)
+        self.repeated.pop(run_id, None)  # an end of before it was reopened, where that was not read
         self.reopened.discard(run_id)
 
     def _end(self, run_id: str, place: Position, generation: int) -> Change | Ignored:

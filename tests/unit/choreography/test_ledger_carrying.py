@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from support.partition import Reader, carried_run, done, end, ids, planned, poison
 
-from starlings.choreography import Change, Ignored
+from starlings.choreography import Change, Ignored, Ledger, Position, snapshot
+from starlings.messages import RunSnapshot
 
 GONE = Ignored("the run has ended")
 
@@ -155,3 +156,15 @@ def test_a_run_whose_snapshot_cannot_be_read_is_parked_with_its_anchor():
     assert late.ledger.anchors["r"].offset == 3
     late.ledger.finish_recovery()
     assert late.ledger.restore_from() == 3
+
+
+def test_an_end_of_before_a_run_was_reopened_is_not_said_again_once_that_is_known():
+    first = Reader()
+    first.read(planned("r"))
+    state = snapshot.save(first.ledger.runs["r"]) | {"generation": 1}
+    later = Ledger(start=10)  # the word that reopened the run lies before its start
+    later.fold(Position(10, 0), end("r"))
+    later.fold(Position(11, 0), planned("r"))
+    assert list(later.repeated) == ["r"]
+    later.fold(Position(13, 0), RunSnapshot(run_id="r", as_of=12, plan_offset=0, state=state))
+    assert (list(later.runs), later.repeated) == (["r"], {})
