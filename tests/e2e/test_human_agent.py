@@ -29,7 +29,7 @@ async def starlings(system: Services, *argv: str) -> subprocess.CompletedProcess
     return await asyncio.to_thread(
         subprocess.run,
         command,
-        env=system.env,
+        env={**system.env, "COLUMNS": "200"},  # a narrow table breaks what it says into lines
         cwd=system.folder,
         capture_output=True,
         text=True,
