@@ -248,7 +248,7 @@ def open_steps(folding: Folding, steps: Sequence[StepState]) -> None:
 def _settles(folding: Folding, step: StepState) -> bool:
     """Make a step ready whose dependencies have settled; True where that settles it at once."""
     run = folding.run
-    if step.phase is not Phase.WAITING or run.phase is not RunPhase.RUNNING:
+    if step.phase is not Phase.WAITING or run.phase is not RunPhase.RUNNING or step.rewinding:
         return False
     try:
         skips = skipping.is_skipped(run, step)

@@ -357,3 +357,15 @@ def test_a_snapshot_of_version_3_tells_the_places_of_items_without_brackets():
     saved["steps"][0]["items"] = [*bounds, following, uncleared]
     del saved["replanning"]
     assert plain(snapshot.load("r", 7, saved)) == plain(saga.run)
+
+
+def test_what_settles_elsewhere_lets_nothing_begin_on_results_that_are_being_undone():
+    saga = Saga("a", "x", "c<a,x")
+    saga.tell(did("a"))
+    replan(saga, invalidate=["a"])
+    saga.tell(ok("x"))
+    assert saga.phases()["c"] == "waiting"
+    saga.tell(undone("a"))
+    assert released(saga) == ["a/2"]
+    saga.tell(ok("a", attempt=2))
+    assert released(saga) == ["c/1"]
