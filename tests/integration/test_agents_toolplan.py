@@ -175,7 +175,6 @@ async def test_the_prompt_says_who_what_and_with_which_tools(shop, server):
         (calls(("add", {"a": 1, "b": 2}), cannot="too hard"), "give the one or the other"),
         ('{"calls": [5, {"tool": "add"}]}', 'call 1: it has to be an object with "tool"'),
         ('{"calls": "add"}', 'an object with a list of "calls"'),
-        ('{"calls": [{"tool": "sell", "args": {"item": "\\ud800"}}]}', "not JSON-serialisable"),
         ("I would rather not.", "no JSON"),
         ('{"calls": [{"tool": "add", "ar', "cut off"),
         ("", "empty"),
@@ -189,6 +188,11 @@ async def test_every_call_is_checked_before_the_first_is_made_and_the_model_may_
     assert shop.called == [("add", 1, 2)]
     assert words in said(server, 1)[-1]["content"]
     assert done.usage.calls == 2
+
+
+async def test_half_a_character_in_a_call_is_replaced(shop, server):
+    await run(shop, server, '{"calls": [{"tool": "sell", "args": {"item": "a\\ud800b"}}]}')
+    assert shop.called == [("sell", "a\ufffdb", 1)]
 
 
 async def test_a_model_that_never_mends_its_plan_fails_the_step_after_two_more_rounds(shop, server):

@@ -292,6 +292,7 @@ async def test_log_lines_of_a_step_carry_its_ids(capsys):
         ctx.log.info("working", seat=12)
 
     await run(work)
-    line = capsys.readouterr().out
+    said = capsys.readouterr()
+    line = said.out + said.err  # wherever the log of this process goes
     for part in ("working", "r1", "s1", "seat"):
         assert part in line
