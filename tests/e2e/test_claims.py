@@ -96,15 +96,15 @@ async def test_scaling_out_and_in_begins_no_step_a_second_time(services):
 
 async def test_what_a_dead_instance_worked_on_begins_again_when_its_claim_has_expired(services):
     services.start("coordinator", "planner")
-    dead, _alive = services.start(SLOW, SLOW, env={**SOON, "STARLINGS_CONCURRENCY": "8"})
-    plan = [slow(f"s{number}", gate="open") for number in range(8)]
+    dead, _alive = services.start(SLOW, SLOW, env={**SOON, "STARLINGS_CONCURRENCY": str(STEPS)})
+    plan = [slow(f"s{number}", gate="open") for number in range(STEPS)]
     async with services.client() as client:
-        run = await client.submit(plan=plan, max_parallel=8)
-        until(services, "began", times=8)
+        run = await client.submit(plan=plan, max_parallel=STEPS)
+        until(services, "began", times=STEPS)
         lost = [e.step_id for e in effects(services) if e.pid == services.pid(dead)]
-        assert 0 < len(lost) < 8
+        assert 0 < len(lost) < STEPS
         services.kill(dead)
-        until(services, "began", times=8 + len(lost))
+        until(services, "began", times=STEPS + len(lost))
         open_gate(services, "open")
         done = await run.result(timeout_s=60)
 

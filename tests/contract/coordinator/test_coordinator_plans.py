@@ -75,7 +75,7 @@ async def test_a_cancel_tells_running_steps_to_stop_and_ends_the_run(stage):
 
 
 async def test_a_cancelled_run_does_not_wait_for_an_agent_that_never_answers(stage, monkeypatch):
-    monkeypatch.setattr("starlings.choreography.consequences.UNDO_GRACE_MS", 300)
+    monkeypatch.setattr("starlings.choreography.turning.UNDO_GRACE_MS", 300)
     await (await stage.start()).ready()
     await stage.plan("r", step("a"))
     await stage.work("r", "a")

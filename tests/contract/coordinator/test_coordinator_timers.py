@@ -98,7 +98,7 @@ async def test_signs_of_life_put_the_heartbeat_timeout_off(stage):
 
 @pytest.mark.parametrize("restart", [False, True], ids=["same coordinator", "its successor"])
 async def test_a_run_that_takes_too_long_ends_at_its_deadline(stage, monkeypatch, restart):
-    monkeypatch.setattr("starlings.choreography.consequences.UNDO_GRACE_MS", 200)
+    monkeypatch.setattr("starlings.choreography.turning.UNDO_GRACE_MS", 200)
     actor = await (await stage.start()).ready()
     await stage.plan("r", step("a"), timeout_s=1.0)
     await stage.work("r", "a")
