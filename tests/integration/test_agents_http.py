@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 from urllib.parse import quote
 
 import pytest
+from support.logs import logged
 from support.web_server import Page, web_server
 
 from starlings.agents.compensate import execute_compensation
 from starlings.agents.execute import execute
 from starlings.messages import CompensationReady, StepReady
-from starlings.service.logging import configure_logging
 from starlings_agents.http import agent
 
 KEY = 'sk-"very"/secret+value'
@@ -152,7 +151,7 @@ SECRETIVE = {
 
 def shown(done, logs):
     """All that anybody could read of a step."""
-    return done.model_dump_json() + logs.getvalue()
+    return done.model_dump_json() + logs.text
 
 
 def leaks(text):
@@ -165,10 +164,8 @@ def leaks(text):
 @pytest.fixture
 def logs():
     """Everything that libraries log at their most talkative."""
-    lines = io.StringIO()
-    configure_logging(level="debug", log_format="json", stream=lines)
-    yield lines
-    configure_logging()
+    with logged(level="debug") as lines:
+        yield lines
 
 
 async def test_a_secret_reaches_the_api_and_nobody_else(web, logs):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 from support.agents import failure, ready, run
+from support.logs import logged
 
 from starlings import Agent, StepContext, StepFailed, TransientError
 from starlings.agents.execute import execute
@@ -287,12 +288,11 @@ async def test_a_step_function_has_no_tools():
     assert "leave `tool` and `args` out" in error.message
 
 
-async def test_log_lines_of_a_step_carry_its_ids(capsys):
+async def test_log_lines_of_a_step_carry_its_ids():
     def work(ctx: StepContext) -> None:
         ctx.log.info("working", seat=12)
 
-    await run(work)
-    said = capsys.readouterr()
-    line = said.out + said.err  # wherever the log of this process goes
-    for part in ("working", "r1", "s1", "seat"):
-        assert part in line
+    with logged() as lines:
+        await run(work)
+    (line,) = lines()
+    assert (line["event"], line["run"], line["step"], line["seat"]) == ("working", "r1", "s1", 12)

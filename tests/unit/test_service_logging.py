@@ -9,6 +9,7 @@ import logging
 
 import pytest
 import structlog
+from support.logs import logged
 
 from starlings.service import (
     HoldBack,
@@ -23,15 +24,8 @@ from starlings.service import (
 @pytest.fixture
 def lines():
     """Whatever is logged as JSON, as a list that is read when asked."""
-    stream = io.StringIO()
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    root.handlers = []
-    configure_logging(level="info", log_format="json", stream=stream, service="tiny", instance="i1")
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    logging.captureWarnings(capture=False)
-    root.handlers, root.level = before, level
-    structlog.reset_defaults()
+    with logged(service="tiny", instance="i1") as lines:
+        yield lines
 
 
 class _Terminal(io.StringIO):
