@@ -13,7 +13,7 @@ from typing import Any
 
 from starlings.messages.conditions import Condition
 from starlings.messages.errors import StepFailed
-from starlings.messages.facts import DependencyResult
+from starlings.messages.steps import DependencyResult
 
 from .context import as_text, refer, references, shorten
 

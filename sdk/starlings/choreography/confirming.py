@@ -6,17 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from starlings.messages.base import Message
-from starlings.messages.facts import (
-    ApprovalRequested,
-    CompensationAbandoned,
-    CompensationScheduled,
-    RunDone,
-    StepScheduled,
-    StepSkipped,
-    StopAnnounced,
-)
+from starlings.messages.compensations import CompensationAbandoned, CompensationScheduled
+from starlings.messages.facts import RunDone, StopAnnounced
 from starlings.messages.ids import attempt_id, replan_id, undo_id
 from starlings.messages.replanning import ReplanScheduled
+from starlings.messages.steps import ApprovalRequested, StepScheduled, StepSkipped
 
 from .consequences import advance
 from .folding import Folding, skip_id

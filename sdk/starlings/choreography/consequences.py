@@ -12,9 +12,10 @@ from typing import Any
 
 from starlings.messages.amendments import Amendment
 from starlings.messages.errors import ErrorInfo, Problem, StepFailed
-from starlings.messages.facts import RunOutcome, StepDone, TimerKind
+from starlings.messages.facts import RunOutcome, TimerKind
 from starlings.messages.ids import attempt_id
 from starlings.messages.plan import FailurePolicy
+from starlings.messages.steps import StepDone
 
 from . import amending, asking, budget, mapping, replanning, rewinding, saga, skipping
 from .context import as_text, shorten

@@ -13,7 +13,8 @@ from json.encoder import encode_basestring as quoted
 from typing import Any, NamedTuple
 
 from starlings.messages.errors import StepFailed
-from starlings.messages.facts import DependencyResult, Item, StepReady, StepSummary
+from starlings.messages.facts import StepSummary
+from starlings.messages.steps import DependencyResult, Item, StepReady
 
 SUMMARY_LIMIT = 300
 RESULTS_OPEN, RESULTS_CLOSE = "<results>", "</results>"

@@ -25,21 +25,12 @@ from starlings.messages.commands import (
     RetryRequested,
     SignalReceived,
 )
+from starlings.messages.compensations import CompensationDone
 from starlings.messages.errors import ErrorInfo
-from starlings.messages.facts import (
-    CompensationDone,
-    PlanCreated,
-    PlanRejected,
-    RunOutcome,
-    StepDone,
-    StepOutcome,
-    StepProgress,
-    StepStarted,
-    TimerFired,
-    TimerKind,
-)
+from starlings.messages.facts import PlanCreated, PlanRejected, RunOutcome, TimerFired, TimerKind
 from starlings.messages.ids import attempt_id, replan_id
 from starlings.messages.replanning import AmendmentProposed
+from starlings.messages.steps import StepDone, StepOutcome, StepProgress, StepStarted
 
 from . import commands, replanning, saga
 from .confirming import CONFIRMATIONS, confirm

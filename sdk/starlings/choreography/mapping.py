@@ -16,8 +16,8 @@ from itertools import islice
 from typing import Any
 
 from starlings.messages.errors import ErrorInfo, StepFailed
-from starlings.messages.facts import Item
 from starlings.messages.plan import ForEach
+from starlings.messages.steps import Item
 
 from .context import as_text, refer, references, shorten
 from .flow_checks import ITEMS_LIMIT, too_many_items

@@ -8,24 +8,23 @@ from typing import Any, NamedTuple
 from starlings.messages.amendments import Amendment, AmendmentRejected, PlanAmended
 from starlings.messages.base import Message
 from starlings.messages.commands import StopRequested
-from starlings.messages.errors import ErrorInfo, InvariantBroken
-from starlings.messages.facts import (
-    ApprovalRequested,
+from starlings.messages.compensations import (
     CompensationAbandoned,
     CompensationReady,
     CompensationScheduled,
-    DependencyResult,
-    RunDone,
-    StepReady,
-    StepScheduled,
-    StepSkipped,
-    StepSummary,
-    StopAnnounced,
-    UndoSummary,
 )
+from starlings.messages.errors import ErrorInfo, InvariantBroken
+from starlings.messages.facts import RunDone, StepSummary, StopAnnounced, UndoSummary
 from starlings.messages.ids import attempt_id, replan_id, undo_id
 from starlings.messages.plan import Approval, Plan, Timeouts
 from starlings.messages.replanning import ReplanReady, ReplanScheduled
+from starlings.messages.steps import (
+    ApprovalRequested,
+    DependencyResult,
+    StepReady,
+    StepScheduled,
+    StepSkipped,
+)
 
 from . import mapping
 from .context import combined_text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from starlings.messages.errors import InvariantBroken
-from starlings.messages.facts import DependencyResult
+from starlings.messages.steps import DependencyResult
 
 from .state import Run, StepState
 from .transitions import Phase

@@ -19,9 +19,10 @@ import heapq
 from collections.abc import Iterator, Sequence
 
 from starlings.messages.errors import ErrorInfo
-from starlings.messages.facts import RunOutcome, StepDone, StepOutcome, TimerKind
+from starlings.messages.facts import RunOutcome, TimerKind
 from starlings.messages.ids import undo_id
 from starlings.messages.plan import Compensation, FailurePolicy, Timeouts
+from starlings.messages.steps import StepDone, StepOutcome
 
 from . import mapping
 from .context import as_text, shorten

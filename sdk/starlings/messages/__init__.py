@@ -15,6 +15,12 @@ from .commands import (
     SignalReceived,
     StopRequested,
 )
+from .compensations import (
+    CompensationAbandoned,
+    CompensationDone,
+    CompensationReady,
+    CompensationScheduled,
+)
 from .conditions import Condition
 from .dead_letters import (
     GROUP_HEADER,
@@ -51,31 +57,15 @@ from .errors import (
     error_info,
 )
 from .facts import (
-    ApprovalRequested,
-    CompensationAbandoned,
-    CompensationDone,
-    CompensationReady,
-    CompensationScheduled,
-    DependencyResult,
-    Item,
     PlanCreated,
     PlanRejected,
     RunDone,
     RunOutcome,
-    RunRequested,
     RunSnapshot,
-    StepDone,
-    StepOutcome,
-    StepProgress,
-    StepReady,
-    StepScheduled,
-    StepSkipped,
-    StepStarted,
     StepSummary,
     StopAnnounced,
     TimerFired,
     TimerKind,
-    ToolCall,
     UndoSummary,
 )
 from .ids import (
@@ -108,7 +98,20 @@ from .plan import (
 )
 from .registry import AgentAlive, AgentCooldown, AgentDefined, AgentTopic, ToolDefinition
 from .replanning import AmendmentProposed, ReplanReady, ReplanScheduled
-from .requests import read_request
+from .requests import RunRequested, read_request
+from .steps import (
+    ApprovalRequested,
+    DependencyResult,
+    Item,
+    StepDone,
+    StepOutcome,
+    StepProgress,
+    StepReady,
+    StepScheduled,
+    StepSkipped,
+    StepStarted,
+    ToolCall,
+)
 from .topics import Topics, TopicSpec, agent_key, cooldown_key, origin_key, run_key, step_key
 from .usage import Usage
 

@@ -1,4 +1,4 @@
-"""What people type into `requests`, read leniently.
+"""A request for a run, and what people type into `requests`, read leniently.
 
 Accepted: a bare line of text, a JSON string, `{"request": "…"}` with any of the other fields of
 `run_requested`, and a plan by itself (`{"steps": […]}`, or just the list of steps).
@@ -6,18 +6,62 @@ Accepted: a bare line of text, a JSON string, `{"request": "…"}` with any of t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 from pydantic_core import from_json
 
+from .base import AgentName, Message, RunId, VariantName, is_none
 from .errors import UndecodableMessage
-from .facts import RunRequested
+from .plan import (
+    UNDO_QUEUE_S,
+    Budget,
+    FailurePolicy,
+    RetryPolicy,
+    RunOptions,
+    Share,
+    Timeouts,
+)
 
 REQUEST_LIMIT_BYTES = 256 * 1024
 _ACCEPTED = (
     'a line of text, {"request": "…"}, {"plan": {"steps": […]}} or {"steps": […]} is accepted'
 )
+
+
+class RunRequested(Message):
+    """A client asks for a run: in plain words, or with a plan of its own."""
+
+    NAME: ClassVar[str] = "run_requested"
+
+    request: str = ""
+    plan: Any = Field(
+        default=None,
+        description="a plan of its own (see plan_created) or its short form; the planner checks it",
+    )
+    run_id: RunId | None = None
+    tags: dict[str, str] = Field(default_factory=dict)
+    max_parallel: int | None = None
+    on_failure: FailurePolicy | None = None
+    retry: RetryPolicy | None = None
+    timeouts: Timeouts | None = None
+    timeout_s: float | None = Field(default=None, gt=0)
+    deadline: AwareDatetime | None = None
+    undo_queue_s: float | None = Field(default=None, gt=0, description="None: an hour")
+    budget: Budget | None = Field(default=None, exclude_if=is_none)
+    max_replans: int | None = Field(
+        default=None, ge=0, le=100, exclude_if=is_none, description="None: 2"
+    )
+    replan_timeout_s: float | None = Field(
+        default=None, gt=0, le=86_400, exclude_if=is_none, description="None: 120"
+    )
+    routing: dict[AgentName, dict[VariantName, Share]] | None = None
+
+    def options(self) -> RunOptions:
+        """Collect the run's choices, with defaults for what was left out."""
+        names = RunOptions.model_fields.keys()
+        said = {n: v for n in names if (v := getattr(self, n)) is not None}
+        return RunOptions(**{"undo_queue_s": UNDO_QUEUE_S} | said)
 
 
 def read_request(value: bytes) -> RunRequested:

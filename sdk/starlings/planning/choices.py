@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from starlings.messages.errors import Problem
-from starlings.messages.facts import PlanCreated, RunRequested
+from starlings.messages.facts import PlanCreated
 from starlings.messages.plan import Plan, RetryPolicy
 from starlings.messages.registry import AgentDefined
+from starlings.messages.requests import RunRequested
 
 Routing = Mapping[str, Mapping[str, float]]
 _ALL = 1.0 + 1e-9  # shares such as 0.1 + 0.2 + 0.7 are not exact

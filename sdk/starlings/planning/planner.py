@@ -15,9 +15,10 @@ from starlings.llm.client import Answer, ModelClient
 from starlings.llm.errors import ModelFailed
 from starlings.llm.prompt_file import stamp
 from starlings.messages.errors import PlanInvalid, Problem
-from starlings.messages.facts import PlanCreated, PlanRejected, RunRequested
+from starlings.messages.facts import PlanCreated, PlanRejected
 from starlings.messages.plan import Plan, RunOptions
 from starlings.messages.registry import AgentDefined
+from starlings.messages.requests import RunRequested
 from starlings.messages.usage import Usage
 
 from .choices import Routing, routing_problems, with_choices
