@@ -8,16 +8,13 @@ A crash between any two of them repeats a decision under the same id, which its 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
 
 from starlings.choreography import (
-    CarryPolicy,
     Change,
     Decision,
     Ignored,
@@ -28,7 +25,7 @@ from starlings.choreography import (
     confirmed_decision,
     obligations,
 )
-from starlings.kafka.codec import Codec, Received
+from starlings.kafka.codec import Received
 from starlings.messages import (
     ApprovalRequested,
     CompensationAbandoned,
@@ -39,7 +36,6 @@ from starlings.messages import (
     ReplanScheduled,
     RetryRequested,
     RunDone,
-    StarlingsError,
     StepScheduled,
     StepSkipped,
     StopAnnounced,
@@ -50,19 +46,18 @@ from starlings.messages import (
     generation_of,
     header,
     message_id,
-    snapshot_id,
     timer_id,
 )
 
 from .commits import Start, write_metadata
-from .decoding import Bury, decode_patiently, insist_on_burial, stand_in
-from .outbox import NO_CAUSE, Cause, Outbox, Parcel
+from .decoding import decode_patiently, insist_on_burial, stand_in
+from .outbox import NO_CAUSE, Cause, Parcel
+from .surroundings import Surroundings
 from .timers import TimerQueue
+from .upkeep import Upkeep
 
 log = structlog.get_logger()
 
-CARRY_PER_ROUND = 50
-CARRY_STEPS_PER_ROUND = 5_000
 READ_PER_TURN = 64
 _CONFIRMING = {
     model.CE_TYPE: model.NAME
@@ -76,36 +71,6 @@ _CONFIRMING = {
         ReplanScheduled,
     )
 }
-
-RecordAt = Callable[[TopicPartition, int], Awaitable[ConsumerRecord | None]]
-
-
-@dataclass(slots=True)
-class Counters:
-    """What the metrics tell of a coordinator."""
-
-    facts: int = 0
-    ignored: int = 0
-    decisions: int = 0
-    timers: int = 0
-    carried: int = 0
-    parked: int = 0
-    undecodable: int = 0
-    runs_begun: int = 0
-    runs_ended: int = 0
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What all partitions of one coordinator share."""
-
-    codec: Codec
-    outbox: Outbox
-    bury: Bury
-    record_at: RecordAt
-    policy: CarryPolicy = field(default_factory=CarryPolicy)
-    counters: Counters = field(default_factory=Counters)
-    blob_patience_s: float = 120.0
 
 
 class _Read(NamedTuple):
@@ -137,9 +102,7 @@ class Partition:
         self._handled = start.handled
         self._outgoing: list[Parcel] = []
         self._unread: list[tuple[ConsumerRecord, UndecodableMessage]] = []
-        self._answering: asyncio.Task[None] | None = None
-        self._carrying: dict[str, int] = {}  # run → as_of of a snapshot under way
-        self._said_again: set[str] = set()
+        self._upkeep = Upkeep(place, around)
         self._traces: dict[str, str] = {}
 
     @property
@@ -172,9 +135,9 @@ class Partition:
 
     def close(self) -> None:
         """Let go of the partition: somebody else has it."""
-        for task in (self.reading, self._answering):
-            if task is not None:
-                task.cancel()
+        if self.reading is not None:
+            self.reading.cancel()
+        self._upkeep.close()
 
     async def read(self, records: Sequence[ConsumerRecord]) -> None:
         """Fold records in order and publish what they newly require.
@@ -241,8 +204,7 @@ class Partition:
         run = self.ledger.runs.get(run_id)
         change = self.ledger.end(place, run_id, generation)
         if run_id not in self.ledger.runs:  # else it was an end of the past
-            self._said_again.discard(run_id)
-            self._carrying.pop(run_id, None)
+            self._upkeep.forget(run_id)
             self._traces.pop(run_id, None)
             self._count.runs_ended += run is not None
         return _Read(run_id, change)
@@ -350,60 +312,11 @@ class Partition:
         return self._around.outbox.on_events(run.run_id, ident, fact)
 
     def tend_slowly(self) -> None:
-        """Do what can wait a second: carry runs forward and answer repeated plans."""
-        self._forget()
-        if self.ledger.recovering:
-            return
-        self._around.outbox.send(self._snapshots())
-        if self._answering is None or self._answering.done():
-            self._answering = asyncio.create_task(self._repeat_ends())
-
-    def _forget(self) -> None:
-        """Keep nothing of runs that are not open: parked ones, and ends without headers."""
-        if len(self._traces) > len(self.ledger.runs):
+        """Do what can wait a second."""
+        if len(self._traces) > len(self.ledger.runs):  # parked runs, and ends without headers
             for run_id in self._traces.keys() - self.ledger.runs.keys():
                 del self._traces[run_id]
-        self._said_again &= self.ledger.repeated.keys()
-
-    def _snapshots(self) -> list[Parcel]:
-        """Carry old runs forward: a few at a time, and not many steps at once."""
-        parcels: list[Parcel] = []
-        anchors = self.ledger.anchors
-        self._carrying = {
-            run_id: as_of
-            for run_id, as_of in self._carrying.items()
-            if run_id in anchors and anchors[run_id].offset <= as_of
-        }
-        steps = 0
-        for run_id in self.ledger.to_carry(CARRY_PER_ROUND + len(self._carrying)):
-            if run_id in self._carrying:
-                continue
-            fact = self.ledger.carry(run_id)
-            self._carrying[run_id] = fact.as_of
-            ident = snapshot_id(run_id, fact.plan_offset, fact.as_of)
-            parcels.append(self._around.outbox.on_events(run_id, ident, fact))
-            steps += len(self.ledger.runs[run_id].order)
-            if steps >= CARRY_STEPS_PER_ROUND:
-                break
-        self._count.carried += len(parcels)
-        return parcels
-
-    async def _repeat_ends(self) -> None:
-        """Say the ends again that repeated plans ask for, as they lie in the log."""
-        for run_id, end in list(self.ledger.repeated.items()):
-            if run_id in self._said_again:
-                continue
-            try:
-                record = await self._around.record_at(self.place, end.offset)
-                if record is None:  # retention took it: no later reader can see it either
-                    self.ledger.repeated.pop(run_id, None)
-                    continue
-                self._said_again.add(run_id)
-                await self._around.outbox.repeat(record)
-            except (KafkaError, StarlingsError, OSError, TimeoutError) as error:
-                self._said_again.discard(run_id)
-                log.warning("an end is not said again yet", run_id=run_id, error=repr(error))
-                return
+        self._upkeep.tend(self.ledger)
 
     def commit_point(self) -> tuple[int, str]:
         """Say what to commit: the position, and in its metadata how far back a reader must go."""

@@ -34,8 +34,9 @@ from .commits import starting_point
 from .directory import TopicDirectory
 from .listener import Listener
 from .outbox import Outbox
-from .partition import Counters, Partition, Surroundings
+from .partition import Partition
 from .settings import CoordinatorSettings
+from .surroundings import Counters, Surroundings
 
 log = structlog.get_logger()
 
