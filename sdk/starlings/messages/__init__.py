@@ -41,7 +41,7 @@ from .domain import (
     following,
     handled_id,
 )
-from .envelope import Envelope, Headers, Origin, header
+from .envelope import REPLAY_HEADER, Envelope, Headers, Origin, header
 from .errors import (
     CommandRefused,
     ConfigError,
@@ -167,6 +167,7 @@ __all__ = [
     "HUMAN",
     "MESSAGES",
     "REDRIVE_HEADER",
+    "REPLAY_HEADER",
     "SIGNAL",
     "AgentAlive",
     "AgentCooldown",
