@@ -8,22 +8,32 @@ from typing import Any
 import pytest
 from support.recovery.coordinator import plain
 from support.runs import BEGIN_MS, failed, ok, step
+from support.sagas import undone
 
+from starlings.choreography import DecisionKind, confirmation_for
 from starlings.choreography.outputs import run_done
 from starlings.choreography.snapshot import save
 from starlings.client import RunView
 from starlings.client.listing import Listed, Listing
 from starlings.kafka.codec import Received
 from starlings.messages import (
+    Amendment,
+    AmendmentProposed,
+    AmendmentRejected,
     ApprovalGiven,
     ApprovalRequested,
     CancelRequested,
+    Compensation,
+    CompensationScheduled,
     Envelope,
     Message,
     Origin,
     PauseRequested,
     Plan,
+    PlanAmended,
     PlanCreated,
+    ReplanRequested,
+    ReplanScheduled,
     ResumeRequested,
     RetryRequested,
     RunOptions,
@@ -83,6 +93,43 @@ def test_both_tell_that_a_run_is_paused_asks_and_goes_on():
     log.tell(ApprovalGiven(run_id="r", step_id="ok", approved=True))
     log.tell(log.end())
     assert (log.view.status, log.line) == ("completed", "completed")
+
+
+SEAT = Compensation(agent="math", task="give it back")
+TRIP = PlanCreated(run_id="r", plan=Plan(steps=[step("a", compensate=SEAT), step("b", "a")]))
+ANEW = Amendment(invalidate=["a"])
+
+
+def released(**more: Any) -> CompensationScheduled:
+    return CompensationScheduled(run_id="r", step_id="a", attempt=1, number=1, agent="math", **more)
+
+
+def test_both_tell_that_a_run_is_planned_anew_and_goes_on_afterwards():
+    log = Log(TRIP, ok("a"), ReplanRequested(run_id="r", text="another seat"))
+    log.tell(ReplanScheduled(run_id="r", number=1))
+    assert (log.view.status, log.line) == ("replanning", "replanning")
+    log.tell(AmendmentProposed(run_id="r", number=1, amendment=ANEW))
+    log.tell(PlanAmended(run_id="r", replan=1, amendment=ANEW), ok("b"))
+    assert log.view.run is not None
+    (decision,) = (d for d in log.view.run.owed.values() if d.kind is DecisionKind.UNDO)
+    told = confirmation_for(log.view.run, decision)
+    assert told is not None
+    assert told.message == released(replan=1)
+    log.tell(told.message)
+    assert (log.view.status, log.line) == ("replanning", "replanning")
+    log.tell(undone("a"))
+    assert (log.view.status, log.line) == ("running", "running")
+    log.tell(released(replan=1))  # told after the end that it was slower than
+    assert log.line == "running"
+
+
+def test_a_list_tells_a_run_that_is_undone_from_one_that_found_no_other_plan():
+    log = Log(TRIP, ok("a"), ReplanRequested(run_id="r", text="another seat"))
+    log.tell(ReplanScheduled(run_id="r", number=1))
+    log.tell(AmendmentRejected(run_id="r", replan=1, problems=[]))
+    assert log.line == "running"
+    log.tell(CancelRequested(run_id="r"), released())
+    assert (log.view.status, log.line) == ("compensating", "compensating")
 
 
 FORM = Step(id="form", agent="human", input={"question": "Well?"})

@@ -162,6 +162,7 @@ def _undo_confirmation(run: Run, decision: Decision) -> Confirmation:
             attempt=attempt,
             number=number,
             agent=undo.spec.agent,
+            replan=run.replans[0].number if run.steps[step_id].rewinding else None,
         )
     else:
         fact = CompensationAbandoned(

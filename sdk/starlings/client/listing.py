@@ -1,7 +1,8 @@
 """Lines about runs, made from the few facts that a list of them needs.
 
 Most facts of a run are about its steps; a list passes them over by their headers, unread. So it
-knows less than a view: of a run that undoes, only from its first compensation on that it does. Of
+knows less than a view: of a run that undoes, only from its first compensation on that it does, and
+of one that is planned anew, that it undoes only while a compensation for that is open. Of
 runs whose plans ask people to fill in forms it reads what their steps tell, too.
 """
 
@@ -15,20 +16,24 @@ from starlings.choreography import Ignored, RunPhase, reopen
 from starlings.kafka.codec import Received
 from starlings.messages import (
     HUMAN,
+    AmendmentRejected,
     ApprovalGiven,
     ApprovalRequested,
     CancelRequested,
+    CompensationDone,
     CompensationScheduled,
     Message,
     PauseRequested,
     PlanAmended,
     PlanCreated,
     PlanRejected,
+    ReplanScheduled,
     ResumeRequested,
     RetryRequested,
     RunDone,
     RunOutcome,
     StepDone,
+    StepOutcome,
     StepProgress,
     TimerFired,
     TimerKind,
@@ -36,13 +41,14 @@ from starlings.messages import (
 )
 
 from .answering import asked_form
-from .view import ASKING, PAUSED, UNPLANNED
+from .view import ASKING, PAUSED, REPLANNING, UNPLANNED
 
 OPEN = frozenset(
     {
         UNPLANNED,
         PAUSED,
         ASKING,
+        REPLANNING,
         RunPhase.RUNNING.value,
         RunPhase.STOPPING.value,
         RunPhase.COMPENSATING.value,
@@ -62,7 +68,10 @@ _READ = frozenset(
         ApprovalRequested,
         ApprovalGiven,
         CompensationScheduled,
+        CompensationDone,
+        ReplanScheduled,
         PlanAmended,
+        AmendmentRejected,
     )
 )
 _OF_FORMS = frozenset(kind.CE_TYPE for kind in (StepProgress, StepDone, TimerFired))
@@ -102,6 +111,9 @@ class Listed:
         self._undoes = False
         self._stops = False
         self._asks: set[str] = set()
+        self._replan_asked = self._replan_decided = 0  # numbers: the planner is asked in between
+        self._rewinds: set[tuple[str, int]] = set()  # attempts that make way for another plan
+        self._undone: set[tuple[str, int]] = set()  # whose release may be told after their end
         self._brought: dict[str, object] = {}  # by a retry, where the plan was not read
 
     def add(self, received: Received) -> None:
@@ -130,10 +142,29 @@ class Listed:
             self._asks.discard(fact.step_id or "")
         elif isinstance(fact, PauseRequested | ResumeRequested):
             self._paused = isinstance(fact, PauseRequested)
-        elif isinstance(fact, CompensationScheduled):
-            self._undoes = True
+        elif isinstance(fact, CompensationScheduled | CompensationDone):
+            self._undo(fact)
+        elif isinstance(fact, ReplanScheduled | PlanAmended | AmendmentRejected):
+            self._plan_anew(fact)
         elif isinstance(fact, CancelRequested):
             self._stops = True
+
+    def _undo(self, fact: CompensationScheduled | CompensationDone) -> None:
+        attempt = (fact.step_id, fact.attempt)
+        if isinstance(fact, CompensationDone):
+            if fact.outcome is StepOutcome.OK:
+                self._undone.add(attempt)
+                self._rewinds.discard(attempt)
+        elif fact.replan is None:
+            self._undoes = True
+        elif attempt not in self._undone:
+            self._rewinds.add(attempt)
+
+    def _plan_anew(self, fact: ReplanScheduled | PlanAmended | AmendmentRejected) -> None:
+        if isinstance(fact, ReplanScheduled):
+            self._replan_asked = max(self._replan_asked, fact.number)
+        elif fact.replan is not None:  # else it came with a step's result
+            self._replan_decided = max(self._replan_decided, fact.replan)
 
     def _end(self, fact: RunDone, at_ms: int) -> None:
         if fact.generation >= self._generation:
@@ -149,6 +180,8 @@ class Listed:
         self._done, self._generation = None, fact.generation
         self._paused, self._stops, self._undoes = False, False, fact.compensation
         self._asks.clear()
+        self._replan_decided = self._replan_asked
+        self._rewinds.clear()
 
     @property
     def _status(self) -> str:
@@ -160,9 +193,16 @@ class Listed:
             return RunPhase.COMPENSATING.value
         if self._stops:
             return RunPhase.STOPPING.value
+        return self._waits_for or RunPhase.RUNNING.value
+
+    @property
+    def _waits_for(self) -> str | None:
         if self._paused:
             return PAUSED
-        return ASKING if self._asks else RunPhase.RUNNING.value
+        if self._asks:
+            return ASKING
+        replans = self._replan_asked > self._replan_decided or self._rewinds
+        return REPLANNING if replans else None
 
     def summary(self) -> RunSummary:
         """Put the run into one line."""

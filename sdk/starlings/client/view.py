@@ -52,6 +52,7 @@ from .answering import asked_form
 UNPLANNED = "unplanned"
 CHOREOGRAPHY = "choreography"  # events that nobody planned: there is no end to wait for
 PAUSED = "paused"
+REPLANNING = "replanning"  # the planner is asked, or what its answer invalidates is being undone
 ASKING = "asking"  # a person's yes or no, or the answer to a form, is waited for
 _UNREADABLE = (InvariantBroken, ValueError, KeyError, TypeError, AttributeError, IndexError)
 
@@ -219,8 +220,9 @@ class RunView:
             return UNPLANNED if not self.chain.events else CHOREOGRAPHY
         if self.run.paused and self.run.phase is RunPhase.RUNNING:
             return PAUSED
-        asks = any(self._asks(step) for step in self.run.order)
-        return ASKING if asks else self.run.phase.value
+        if any(self._asks(step) for step in self.run.order):
+            return ASKING
+        return REPLANNING if self.run.replans else self.run.phase.value
 
     def _asks(self, step: StepState) -> bool:
         if step.phase is Phase.RUNNING:

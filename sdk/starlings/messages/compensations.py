@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, JsonValue
 
-from .base import AgentName, Message, RunId, StepId
+from .base import AgentName, Message, RunId, StepId, is_none
 from .errors import ErrorInfo
 from .plan import Timeouts
 from .steps import DependencyResult, StepOutcome
@@ -46,6 +46,11 @@ class CompensationScheduled(Message):
     attempt: int
     number: int
     agent: AgentName
+    replan: int | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="number of the plan that it makes way for; None: the whole run is undone",
+    )
 
 
 class CompensationDone(Message):

@@ -75,6 +75,7 @@ def test_the_page_about_the_command_line_names_every_command_and_exit_code():
         ["run", "x", "--tag", "nothing"],
         ["run", "x", "--on-failure", "panic"],
         ["run", "x", "--max-parallel", "0"],
+        ["run", "x", "--max-replans", "-1"],
         ["run", "x", "--agents", "a:b"],
         ["run", "x", "--local", "--no-wait"],
         ["runs", "--since", "yesterday"],

@@ -65,6 +65,16 @@ def test_a_plan_of_ones_own_asks_no_model(starlings):
     assert starlings.stderr == ""
 
 
+def test_how_often_a_run_may_be_planned_anew_is_said_with_an_option(starlings, hostile):
+    policy = ["--on-failure", "replan", "--max-replans", "0"]
+    argv = ["run", "--local", "--plan", "-", "--agents", hostile, *policy, "--json"]
+    assert starlings(*argv, stdin=plan_of("fail")) == 1
+    document = starlings.document
+    assert document["status"] == "failed"
+    assert "no chance" in document["error"]["message"].replace("[b]", "").replace("[/b]", "")
+    assert "no other plan" not in document["error"]["message"]  # nobody was asked for one
+
+
 def test_what_cannot_be_planned_ends_with_3(starlings):
     assert starlings("run", "--local", "dance a waltz") == 3
     assert "Result  rejected" in starlings.stdout

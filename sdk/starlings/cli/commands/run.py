@@ -50,6 +50,10 @@ def run(
             help="What a step's failure means for the others.",
         ),
     ] = None,
+    max_replans: Annotated[
+        int | None,
+        typer.Option(min=0, max=100, help="How often its steps may have it planned anew; twice."),
+    ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(
@@ -81,6 +85,7 @@ def run(
             "tags": parse_pairs(tag),
             "max_parallel": max_parallel,
             "on_failure": on_failure,
+            "max_replans": max_replans,
             "timeout_s": timeout,
             "deadline": deadline,
             "budget": _budget(budget),
@@ -131,7 +136,7 @@ def _request(words: str, plan: str | None, options: dict[str, Any]) -> RunReques
     given = read_plan_file(plan) if plan is not None else {}
     if words.strip():
         given["request"] = words
-    given |= {name: value for name, value in options.items() if value}
+    given |= {name: value for name, value in options.items() if value not in (None, "", {})}
     try:
         return RunRequested.model_validate(given)
     except ValidationError as error:
