@@ -90,3 +90,19 @@ def test_with_no_time_to_stay_open_failures_never_open_it(circuit):
     for _ in range(9):
         circuit.failed("away", limit=3, open_s=0.0, asked_s=None)
     assert circuit.wait_s() == 0
+
+
+def test_with_no_time_to_stay_open_a_call_from_before_lets_no_second_one_find_out(circuit, clock):
+    circuit.failed("away", limit=3, open_s=0.0, asked_s=90.0)
+    clock.now += 90
+    assert circuit.wait_s() == 0
+    circuit.failed("away", limit=3, open_s=0.0, asked_s=None)  # one that was on its way before
+    assert circuit.wait_s() == PROBING_S
+
+
+def test_with_no_time_to_stay_open_it_closes_when_the_call_that_finds_out_fails(circuit, clock):
+    circuit.failed("away", limit=3, open_s=0.0, asked_s=90.0)
+    clock.now += 90
+    assert circuit.wait_s() == 0
+    circuit.failed("away", limit=3, open_s=0.0, asked_s=None, probe=circuit.probe)
+    assert [circuit.wait_s(), circuit.wait_s()] == [0, 0]

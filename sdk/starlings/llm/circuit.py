@@ -59,15 +59,24 @@ class Circuit:
         if probe == self.probe:
             self.probe = 0
 
-    def failed(self, reason: str, *, limit: int, open_s: float, asked_s: float | None) -> None:
-        """Count a failure; `asked_s` is how long the server wants to be left alone."""
+    def failed(
+        self, reason: str, *, limit: int, open_s: float, asked_s: float | None, probe: int = 0
+    ) -> None:
+        """Count a failure of a call, which names the `probe` that it was, if it was one.
+
+        `asked_s` is how long the server wants to be left alone. Where that is no time, and none is
+        set either (`open_s`), the end of the call that finds out closes the circuit.
+        """
         self._failures += 1
         self.reason = reason
         wait_s = asked_s or 0.0
         if self._failures >= limit or self.probe:
             wait_s = max(wait_s, open_s)
-        self.probe = 0
         if wait_s > 0:
             self._is_open = True
             until = self._monotonic() + min(wait_s, LONGEST_S)
             self._opens_until = max(self._opens_until, until)
+            self.probe = 0
+        elif probe and probe == self.probe:
+            self._is_open = False
+            self.probe = 0

@@ -68,7 +68,7 @@ class Provider:
         try:
             reply = await self._ask(question)
         except ModelAway as error:
-            self._count_failure(error)
+            self._count_failure(error, probe)
             raise
         except StarlingsError:
             circuit.went_well()
@@ -79,13 +79,14 @@ class Provider:
         circuit.went_well()
         return with_cost(reply, self.endpoint, self.endpoint.price)
 
-    def _count_failure(self, error: ModelAway) -> None:
+    def _count_failure(self, error: ModelAway, probe: int) -> None:
         asked_s = error.retry_after_s or 0.0
         self.circuit.failed(
             str(error),
             limit=self._settings.circuit_failures,
             open_s=self._settings.circuit_open_s,
             asked_s=asked_s if asked_s > self._settings.retry_after_max_s else None,
+            probe=probe,
         )
 
     def _left_alone(self, wait_s: float) -> ModelAway:
