@@ -237,6 +237,34 @@ async def test_an_engine_that_fails_to_show_a_new_container_may_do_better_later(
     assert exchanges.count("POST", "/start") == 0
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "retryable"),
+    [
+        (500, "engine_failed", True),
+        (404, "engine_failed", True),
+        (400, "container_refused", False),
+    ],
+)
+async def test_what_an_engine_cannot_start_now_may_start_later_and_what_it_refuses_may_not(
+    engine, status, code, retryable
+):
+    exchanges = engine(
+        [
+            answer("POST", CREATE, 201, {"Id": "1"}),
+            answer("GET", f"/containers/{NAME}/json", 200, {"State": {"Status": "created"}}),
+            answer("POST", f"/containers/{NAME}/start", status, {"message": "so it is"}),
+            answer("DELETE", f"/containers/{NAME}?force=1&v=1", 204, None),
+        ]
+    )
+
+    error = (await run(clean=False)).error
+
+    assert (error.code, error.retryable) == (code, retryable)
+    assert "cannot be started" in error.message
+    assert "so it is" in error.message
+    assert exchanges.count("DELETE", NAME) == 1
+
+
 async def test_an_engine_that_is_away_may_be_back_later(engine, tmp_path, monkeypatch):
     monkeypatch.setenv("STARLINGS_CONTAINER_DOCKER_URL", f"unix://{tmp_path}/none.sock")
 

@@ -180,10 +180,8 @@ async def _start_if_new(engine: EngineClient, order: Order) -> None:
             return
         try:
             await engine.ask("POST", f"/containers/{order.name}/start")
-        except EngineRefused as error:  # such as a command that is not in the image
-            failed = StepFailed(
-                f"{order.work.image} cannot be started: {error}", code="container_refused"
-            )
+        except EngineRefused as error:
+            failed = _not_started(error, order.work.image)
         else:
             return
     await _remove(engine, order.name)  # another attempt makes one of its own
@@ -217,9 +215,20 @@ def _refused(error: EngineRefused, image: str) -> Exception:
             "engine may fetch it",
             code="image_not_found",
         )
-    if error.status >= 500:  # noqa: PLR2004 - HTTP
+    if _is_the_engines(error):
         return TransientError(f"{image} cannot be run: {error}", code="engine_failed")
     return StepFailed(f"{image} cannot be run: {error}", code="container_refused")
+
+
+def _not_started(error: EngineRefused, image: str) -> Exception:
+    said = f"{image} cannot be started: {error}"
+    if _is_the_engines(error) or error.status == _NOT_FOUND:  # 404: somebody has removed it
+        return TransientError(said, code="engine_failed")
+    return StepFailed(said, code="container_refused")  # such as a command that it does not have
+
+
+def _is_the_engines(error: EngineRefused) -> bool:
+    return error.status >= 500  # noqa: PLR2004 - HTTP
 
 
 def _gone(error: EngineRefused, started: Started) -> Exception:
