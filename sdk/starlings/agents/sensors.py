@@ -9,7 +9,7 @@ wait, and the state that it leaves is kept before the step counts as done.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ParamSpec
 
@@ -21,6 +21,7 @@ from starlings.messages import AgentDefined, Model, RetryPolicy, StepFailed, Ste
 
 from .agent import DEFAULT_CONCURRENCY
 from .context import StepContext
+from .limits import Limit
 from .polling import Polling
 from .signatures import agent_error
 from .status import JobStatus, Phase, Ready, Waiting
@@ -65,6 +66,8 @@ class Sensor(WaitingAgent):
         poke_timeout_s: limit of one poke.
         polls_at_once: how many pokes one instance makes at the same time.
         lost_after_s: for how long pokes may fail without a break before the attempt fails.
+        limits: how many first pokes at once, over all instances of all agents that name the limit;
+            steps that wait do not count, nor do their later pokes.
     """
 
     kind = "sensor"
@@ -83,6 +86,7 @@ class Sensor(WaitingAgent):
         lost_after_s: float = LOST_AFTER_S,
         scales_from_zero: bool = False,
         retry: RetryPolicy | None = None,
+        limits: Sequence[Limit] = (),
     ) -> None:
         super().__init__(
             name,
@@ -95,6 +99,7 @@ class Sensor(WaitingAgent):
             wait_limit_s=timeout_s,
             scales_from_zero=scales_from_zero,
             retry=retry,
+            limits=limits,
         )
         self.poke_timeout_s = positive(poke_timeout_s, name, "poke_timeout_s")
 

@@ -414,6 +414,30 @@ async def test_a_limit_counts_jobs_while_they_are_created_and_not_while_they_wai
     assert max(at_once) == 2
 
 
+async def test_a_limit_counts_first_pokes_of_a_sensor_and_not_what_waits(open_stage):
+    tide = Sensor("tide", description="Waits", every_s=60, limits=[Limit("provider", at_once=2)])
+    at_once: list[int] = []
+    poking = 0
+
+    @tide.poke
+    async def poke(task: str) -> bool:
+        nonlocal poking
+        poking += 1
+        at_once.append(poking)
+        await asyncio.sleep(0.05)  # a call takes its time
+        poking -= 1
+        return False
+
+    stage = await open_stage(tide)
+    instance = await stage.start()
+    for number in range(12):
+        await stage.step(run_id=f"r{number}")
+    holding = instance.runtime._waiting.holding
+    await wait_until(lambda: len(holding) == 12, timeout_s=30, message="all twelve steps wait")
+
+    assert max(at_once) == 2
+
+
 async def test_an_instance_without_a_share_of_a_limit_leaves_its_jobs_to_the_others(open_stage):
     farm = Farm(settings={"limits": [Limit("provider", at_once=1)]})
     stage = await open_stage(farm.agent())
