@@ -15,7 +15,14 @@ from starlings.agents.execute import execute
 from starlings.agents.models import AgentModels
 from starlings.agents.once import CallsInMemory, remembering
 from starlings.llm import LlmSettings, ModelClient
-from starlings.messages import Compensation, DependencyResult, RunOptions, StepReady, Usage
+from starlings.messages import (
+    Amendment,
+    Compensation,
+    DependencyResult,
+    RunOptions,
+    StepReady,
+    Usage,
+)
 
 
 class Birds:
@@ -226,6 +233,21 @@ async def test_a_tool_that_may_work_later_ends_the_attempt_and_others_are_the_mo
     done = await run(server, Birds(), calls(("find", {"name": "goose"})), "They are away.")
     assert done.output == "They are away."
     assert done.calls[0].error == "ValueError: geese are away"
+
+
+async def test_what_tools_say_of_the_plan_comes_with_the_answer(server):
+    birds = Birds()
+
+    @birds.agent.tool
+    def send(who: str) -> Result:
+        """Sends somebody to look."""
+        return Result(who, amend=Amendment(add=[{"id": who, "agent": "guide", "task": "look"}]))
+
+    done = await run(
+        server, birds, calls(("send", {"who": "ann"})), calls(("send", {"who": "bob"})), "They look"
+    )
+    assert done.output == "They look"
+    assert [step.id for step in done.amendment.add] == ["ann", "bob"]
 
 
 async def test_the_model_can_say_that_it_cannot(server):

@@ -11,7 +11,7 @@ import pytest
 from starlings import Agent, Result, StepContext
 from starlings.agents.execute import execute
 from starlings.agents.once import CallsInMemory, remembering
-from starlings.messages import Compensation, StepFailed, StepReady, Usage
+from starlings.messages import Amendment, Compensation, StepFailed, StepReady, Usage
 from starlings.testing import LocalRun
 
 READY = StepReady(run_id="r1", step_id="s1", attempt=1, agent="test", task="do it")
@@ -198,6 +198,39 @@ async def test_what_a_tool_says_beside_its_output_is_kept_too():
     assert done == ["book flight"]
     assert again.model_copy(update={"duration_s": 0}) == first.model_copy(update={"duration_s": 0})
     assert again.compensation == Compensation(agent="test", input="flight")
+
+
+async def test_amendments_of_tools_are_kept_with_their_calls_and_put_together():
+    done: list[str] = []
+    agent = Agent("test", description="Splits work")
+    failing = [True]
+
+    @agent.tool
+    def hand_out(part: str) -> Result:
+        """Hands out a part."""
+        done.append(part)
+        step = {"id": part, "agent": "test", "task": part}
+        return Result(part, amend=Amendment(add=[step], reason="much to do"), replan="dull")
+
+    @agent.tool(idempotent=True)
+    def look() -> str:
+        """Looks."""
+        if failing and failing.pop():
+            raise KeyboardInterrupt  # as a crash would
+        return "all handed out"
+
+    memory = CallsInMemory()
+    model = Model(plan(("hand_out", {"part": "a"}), ("hand_out", {"part": "b"}), ("look", {})))
+    with remembering(lambda: memory):
+        with pytest.raises(KeyboardInterrupt):
+            await execute(agent, READY, model=model)
+        again = await execute(agent, READY, model=model)
+
+    assert done == ["a", "b"]
+    assert [step.id for step in again.amendment.add] == ["a", "b"]
+    assert (again.output, again.amendment.reason, again.replan) == (
+        *("all handed out", "much to do"), "dull",
+    )  # fmt: skip
 
 
 async def test_a_run_in_one_process_has_it_too_and_a_retry_asks_anew():

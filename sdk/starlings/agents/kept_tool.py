@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from starlings.messages import Compensation, StarlingsError, Usage
+from starlings.messages import Amendment, Compensation, StarlingsError, Usage
 
 from .context import StepContext
 from .tools import Tool
@@ -87,19 +87,26 @@ def describe(error: Exception) -> str:
 
 def _written(result: Result) -> JsonValue:
     undo = result.undo
-    return {
+    said: dict[str, JsonValue] = {
         "output": result.output,
         "summary": result.summary,
         "usage": result.usage.model_dump(mode="json") if result.usage else None,
         "undo": undo.model_dump(mode="json") if isinstance(undo, Compensation) else undo,
     }
+    if result.amend is not None:
+        said["amend"] = result.amend.model_dump(mode="json")
+    if result.replan is not None:
+        said["replan"] = result.replan
+    return said
 
 
 def _read(kept: Any) -> Result:
-    usage, undo = kept["usage"], kept["undo"]
+    usage, undo, amend = kept["usage"], kept["undo"], kept.get("amend")
     return Result(
         output=kept["output"],
         summary=kept["summary"],
         usage=Usage.model_validate(usage) if usage else None,
         undo=undo if isinstance(undo, bool) else Compensation.model_validate(undo),
+        amend=Amendment.model_validate(amend) if amend else None,
+        replan=kept.get("replan"),
     )

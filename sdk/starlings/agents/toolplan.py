@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 from typing import Any
 
 from pydantic import JsonValue
@@ -35,7 +34,6 @@ from starlings.llm.prompts import (
     tool_list,
 )
 from starlings.messages import (
-    Compensation,
     StarlingsError,
     StepFailed,
     StepReady,
@@ -56,6 +54,7 @@ from .planned_calls import (
     answer_schema,
     read_calls,
 )
+from .several_calls import as_one
 from .values import Result, clean_text, recorded
 
 _SHOWN_CHARS = 2_000
@@ -122,7 +121,7 @@ class _ToolPlan:
         self._last: Result | None = None
         self._asked = 0
         self._planned = ""  # names the answer that the calls belong to
-        self._undos: list[Compensation | bool] = []
+        self._made: list[Result] = []
 
     async def run(self) -> Result:
         messages = [
@@ -169,27 +168,10 @@ class _ToolPlan:
             args = call.filled(self._last.output if self._last else None)
             place = f"{OWN_PREFIX}call/{self._planned}/{position}"
             self._last = await _make(call, args, position, self._ctx, self._spent, place=place)
-            self._undos.append(self._last.undo)
+            self._made.append(self._last)
         if self._last is None:
             raise RuntimeError("a plan without calls is never made")
-        return replace(self._last, undo=undo_of_all(self._agent, self._undos))
-
-
-def undo_of_all(agent: Agent, undos: list[Compensation | bool]) -> Compensation | bool:
-    """Say what undoes a step of several calls: a step can record one compensation only."""
-    if agent.compensates:
-        wanted = [undo for undo in undos if undo is not False]
-        if len(wanted) == 1:
-            return wanted[0]
-        return bool(wanted)  # its @compensate stands for the whole step
-    named = [undo for undo in undos if isinstance(undo, Compensation)]
-    if len(named) > 1:
-        raise StepFailed(
-            f"{len(named)} calls of this step say what undoes them, and a step can record one "
-            f"compensation; give agent {agent.name!r} an @agent.compensate for whole steps",
-            code="undo_ambiguous",
-        )
-    return named[0] if named else True
+        return as_one(self._agent, self._last, self._made)
 
 
 async def _make(

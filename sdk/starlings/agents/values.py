@@ -39,8 +39,9 @@ class Result:
         usage: what the step spent at a model's provider.
         undo: what would undo it. True: the agent's own `@agent.compensate`, where it has one;
             False: there is nothing to undo; a `Compensation`: that.
-        amend: how the plan of the run shall change; of a step function only.
-        replan: why the planner shall plan the run anew; of a step function only.
+        amend: how the plan of the run shall change; what several tools of a step say is put
+            together.
+        replan: why the planner shall plan the run anew.
     """
 
     output: Any = None

@@ -27,8 +27,8 @@ from pydantic_core import to_json
 from starlings.agents.context import StepContext
 from starlings.agents.kept_tool import Gave, told_once
 from starlings.agents.once import OWN_PREFIX
+from starlings.agents.several_calls import as_one
 from starlings.agents.strategy import Strategy, whole_number
-from starlings.agents.toolplan import undo_of_all
 from starlings.agents.values import Result, clean_text, recorded
 from starlings.choreography.context import render_task, resolve
 from starlings.llm.chat import (
@@ -43,7 +43,6 @@ from starlings.llm.chat import (
 from starlings.llm.prompt_file import packaged_prompt
 from starlings.llm.prompts import agent_role, task_lines
 from starlings.messages import (
-    Compensation,
     ConfigError,
     StepFailed,
     StepReady,
@@ -112,7 +111,7 @@ class _Turns:
         self._tools = [tool.definition for tool in agent.tools.values()] + self._own.definitions
         self._calls = 0
         self._seen: Counter[str] = Counter()
-        self._undos: list[Compensation | bool] = []
+        self._results: list[Result] = []
 
     async def run(self) -> Result:
         prompt = packaged_prompt("starlings.agents", "react")
@@ -133,7 +132,7 @@ class _Turns:
             messages += await self._made(turn, number)
             answered = self._own.answered(turn)
             if answered is not None:
-                return Result(answered[0], undo=undo_of_all(self._agent, self._undos))
+                return as_one(self._agent, Result(answered[0]), self._results)
             shorten_history(messages, self._limits.max_history)
         raise self._exhausted()
 
@@ -180,7 +179,7 @@ class _Turns:
 
     def _record(self, call: ToolRequest, gave: Gave, reasoning: str) -> None:
         if gave.result is not None:
-            self._undos.append(gave.result.undo)
+            self._results.append(gave.result)
         if self._ctx.spent is None:
             return
         record = ToolCall(
