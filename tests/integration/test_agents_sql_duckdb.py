@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import fcntl
 import json
 import resource
 from decimal import Decimal
@@ -22,6 +23,7 @@ from starlings.messages import StepOutcome
 from starlings_agents.sql import agent, delete, get
 from starlings_agents.sql.query import Job, Query
 from starlings_agents.sql.running import executions
+from starlings_agents.sql.scratch import clear_abandoned, scratch_folder
 
 
 @pytest.fixture
@@ -252,6 +254,39 @@ async def test_a_table_from_elsewhere_or_that_was_changed_is_refused(file, blobs
     assert await code(sha256="0" * 64) == "blob_changed"
     assert await code(media_type="text/html") == "input_invalid"
     assert (await ask("FROM t", tables={"t": sold}, step="s3")).error.code == "input_invalid"
+
+
+BIG = (
+    "SELECT count(DISTINCT md5(range::TEXT) || md5(range::TEXT || 'x')) AS n FROM range(1_500_000)"
+)
+
+
+async def test_what_does_not_fit_into_memory_goes_to_a_folder_of_its_own_within_a_limit(
+    file, monkeypatch
+):
+    monkeypatch.setenv("STARLINGS_SQL_DUCKDB_MEMORY", "80MB")
+
+    counted = await ask(BIG)
+    monkeypatch.setenv("STARLINGS_SQL_DUCKDB_DISK", "10MB")
+    refused = (await ask(BIG, step="s2")).error
+
+    assert counted.output["preview"] == [{"n": 1_500_000}]
+    assert refused.code == "resource_exhausted"
+    assert "STARLINGS_SQL_DUCKDB_DISK" in refused.message
+    assert [path.name for path in scratch_folder().iterdir()] == ["lock"]
+    assert [path.name for path in file.parent.glob("*.tmp")] == []
+
+
+def test_a_folder_that_a_killed_process_left_is_removed_and_that_of_a_living_one_stays(tmp_path):
+    killed, living = tmp_path / "starlings-sql-1", tmp_path / "starlings-sql-2"
+    for folder in (killed, living):
+        (folder / "spill").mkdir(parents=True)
+        (folder / "lock").touch()
+    with (living / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        clear_abandoned(tmp_path)
+
+    assert (killed.exists(), living.exists()) == (False, True)
 
 
 async def test_a_writable_connection_writes_once_for_an_attempt(file, monkeypatch):

@@ -11,6 +11,7 @@ written in the same transaction. One process at a time can write to a database f
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,13 @@ from starlings.blobs import BlobStore, Claim
 from starlings.messages import ConfigError
 
 from .query import Job
+from .scratch import spill_folder
 from .settings import Connection, SqlSettings
 from .table import Table, quoted
 from .transactions import refused
 
 FETCH_ROWS = 2_000
+_MORE = "ask for less, or raise STARLINGS_SQL_DUCKDB_MEMORY or STARLINGS_SQL_DUCKDB_DISK"
 _KEPT = "CREATE TABLE IF NOT EXISTS starlings_statements (key TEXT PRIMARY KEY, output TEXT)"
 _READERS = {".parquet": "read_parquet", ".csv": "read_csv", ".json": "read_json"}
 _MEDIA = {
@@ -37,6 +40,7 @@ _MEDIA = {
     "text/csv": "read_csv",
     "application/json": "read_json",
 }
+_opening = threading.Lock()
 
 
 class Duck:
@@ -83,11 +87,6 @@ class Duck:
 
     def _open(self, file: Path) -> Any:
         """Open a database; all that open the same file in a process have to say the same."""
-        config = {
-            **_limits(self._settings),
-            "enable_external_access": "false",
-            "lock_configuration": "true",
-        }
         if not self._connection.writable and not file.exists():
             raise StepFailed(
                 f"there is no database file of {self._connection.name}; check "
@@ -95,7 +94,7 @@ class Duck:
                 code="connection_failed",
             )
         try:
-            return duckdb.connect(str(file), read_only=not self._connection.writable, config=config)
+            return _locked(file, self._settings, read_only=not self._connection.writable)
         except duckdb.Error as error:
             busy = isinstance(error, duckdb.IOException | duckdb.ConnectionException)
             said = f"{self._connection.name} cannot be opened: {error}"
@@ -119,6 +118,7 @@ class Duck:
             await self._blobs.get_file(claim, local)
         file = folder / "tables.duckdb"
         with duckdb.connect(str(file), config=_limits(self._settings)) as own:
+            _limit_disk(own, file, self._settings)
             await _interruptible(own, lambda: _fill(own, sources))
         return file
 
@@ -137,6 +137,25 @@ def _reader_of(name: str, claim: Claim, settings: SqlSettings) -> str:
             code="input_invalid",
         )
     return reader
+
+
+def _locked(file: Path, settings: SqlSettings, *, read_only: bool) -> Any:
+    """Open a database that opens nothing else, whatever it is asked."""
+    with _opening:
+        database = duckdb.connect(str(file), read_only=read_only, config=_limits(settings))
+        known = database.execute("SELECT current_setting('lock_configuration')").fetchone()
+        if known != (True,):  # else it is open in this process already
+            _limit_disk(database, file, settings)
+            database.execute("SET enable_external_access = false")
+            database.execute("SET lock_configuration = true")
+    return database
+
+
+def _limit_disk(database: Any, file: Path, settings: SqlSettings) -> None:
+    """Say where to spill, and how much: a limit that is said at the opening is not kept to."""
+    folder = str(spill_folder(file)).replace("'", "''")
+    database.execute(f"SET temp_directory = '{folder}'")
+    database.execute(f"SET max_temp_directory_size = '{settings.duckdb_disk}'")
 
 
 def _limits(settings: SqlSettings) -> dict[str, Any]:
@@ -202,7 +221,7 @@ def _stream(database: Any, job: Job, table: Table) -> None:
     except duckdb.PermissionException as error:
         code, said = "not_permitted", str(error)
     except duckdb.OutOfMemoryException as error:
-        code, said = "resource_exhausted", str(error)
+        code, said = "resource_exhausted", f"{str(error).splitlines()[0]}; {_MORE}"
     except duckdb.Error as error:
         code, said = "query_failed", str(error)
     raise StepFailed(f"DuckDB: {said}", code=code)

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 from starlings import JobStatus, StepFailed
 from starlings.messages import ErrorInfo, StarlingsError
 
+from .scratch import scratch_folder
 from .table import counted
 
 UNASKED_S = 300.0
@@ -44,7 +45,7 @@ class Execution:
         try:
             async with self._slots:
                 self.at_work = True
-                with tempfile.TemporaryDirectory(prefix="starlings-sql-") as folder:
+                with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
                     output = await self._work(Path(folder))
             self.status = JobStatus.succeeded(output, summary=summary_of(output))
         except Exception as error:

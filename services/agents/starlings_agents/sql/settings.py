@@ -47,6 +47,11 @@ class SqlSettings(BaseSettings):
     duckdb_memory: str = Field(
         default="512MB", pattern=r"^[1-9][0-9]*(MB|GB)$", description="memory like 512MB or 2GB"
     )
+    duckdb_disk: str = Field(
+        default="4GB",
+        pattern=r"^[0-9]+(MB|GB)$",
+        description="disk for what does not fit into that memory, like 500MB or 4GB",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,8 @@ class Table:
             source = f"c{number}"
             read[source] = column.type if column.type in _AS_READ else "VARCHAR"
             chosen.append(f"{_converted(source, column.type)} AS {quoted(column.name)}")
-        with duckdb.connect(config=_TO_PARQUET) as own:
+        config = {**_TO_PARQUET, "temp_directory": str(self.folder / "spill")}
+        with duckdb.connect(config=config) as own:
             files: Any = [str(file) for file in self._files]  # which its types do not know
             rows = own.read_json(
                 files,
