@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from support.services import Services
+from support.waiting import wait_until
 
 from starlings.client import Client
 from starlings.kafka.admin import check_topics
@@ -30,12 +35,46 @@ def asking(words: str, position: str) -> list[dict[str, Any]]:
     return [{"id": "ask", "agent": "knowledge_query", "input": given}]
 
 
+def documents(path: Path) -> set[str]:
+    """Look into a store without changing it."""
+    if not path.exists():
+        return set()
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as store:
+        tables = store.execute("SELECT count(*) FROM sqlite_master WHERE name = 'document'")
+        if tables.fetchone() == (0,):
+            return set()
+        return {row[0] for row in store.execute("SELECT id FROM document")}
+
+
+async def test_an_instance_that_nobody_asks_reads_on_by_itself(system):
+    path = system.folder / "quiet.sqlite"
+    reads = {"STARLINGS_KNOWLEDGE_STORE": str(path), "STARLINGS_KNOWLEDGE_FOLLOW_S": "0.2"}
+    system.start("coordinator", "planner", "knowledge")
+    system.start("knowledge_query", env=reads)
+    async with system.client() as client:
+        for name, text in TEXTS.items():
+            args = {"document": name, "text": text}
+            await ended(client, [{"id": "l", "agent": "knowledge", "tool": "learn", "args": args}])
+
+    await wait_until(lambda: documents(path) == set(TEXTS), timeout_s=60, message="it has read all")
+
+
+async def records(system: Services) -> int:
+    """Count what lies on the topic, which the tests of this file share."""
+    spec = system.topics.own_spec(topics()[0])
+    async with system.connection().reading() as consumer:
+        places = [TopicPartition(spec.name, n) for n in range(spec.partitions)]
+        return sum((await consumer.end_offsets(places)).values())
+
+
 async def test_what_was_learned_survives_the_store(system):
     reads = {"STARLINGS_KNOWLEDGE_STORE": str(system.folder / "one.sqlite")}
     system.start("coordinator", "planner", "knowledge")
     (one,) = system.start("knowledge_query", env=reads)
     documents = [{"document": name, "text": text} for name, text in TEXTS.items()]
     async with system.client() as client:
+        await ended(client, asking("owls", ""))
+        before = await records(system)
         learned = await ended(
             client,
             [
@@ -66,6 +105,4 @@ async def test_what_was_learned_survives_the_store(system):
 
     spec = system.topics.own_spec(topics()[0])
     await check_topics(system.connection(), [spec])  # compacted, as it has to be
-    async with system.connection().reading() as consumer:
-        places = [TopicPartition(spec.name, n) for n in range(spec.partitions)]
-        assert sum((await consumer.end_offsets(places)).values()) == len(TEXTS) + 1
+    assert await records(system) == before + len(TEXTS) + 1

@@ -8,8 +8,9 @@ are undone (`@agent.compensate`). Beside that, or instead of it, an agent may re
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
@@ -29,6 +30,8 @@ from .step_function import StepFunction
 from .strategy import Strategy
 from .tools import Tool
 
+Alongside = Callable[[], Coroutine[Any, Any, None]]
+A = TypeVar("A", bound=Alongside)
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_CONCURRENCY = 8
@@ -101,6 +104,7 @@ class Agent:
         self._step: StepFunction | None = None
         self._compensation: CompensationFunction | None = None
         self._reactions: dict[str, ReactionFunction] = {}
+        self._alongside: list[Alongside] = []
 
     def __repr__(self) -> str:
         kind = "step" if self._step else f"{len(self._tools)} tools"
@@ -125,6 +129,11 @@ class Agent:
     def reactions(self) -> Mapping[str, ReactionFunction]:
         """What it does when it hears of events, by their type."""
         return MappingProxyType(self._reactions)
+
+    @property
+    def work_alongside(self) -> Sequence[Alongside]:
+        """What each instance does beside its steps."""
+        return tuple(self._alongside)
 
     @property
     def takes_steps(self) -> bool:
@@ -255,6 +264,22 @@ class Agent:
             return function
 
         return register
+
+    def alongside(self, function: A) -> A:
+        """Register what an instance on Kafka does beside its steps, from its start to its stop.
+
+        An async function without arguments; it is cancelled at the end. It may return when there is
+        no more to do; what it raises ends the process, so it has to bear what may pass.
+
+        Raises:
+            ConfigError: it is not async, or takes arguments.
+        """
+        if not inspect.iscoroutinefunction(function) or inspect.signature(function).parameters:
+            raise agent_error(
+                f"agent {self.name!r}: @agent.alongside takes an async function without arguments"
+            )
+        self._alongside.append(function)
+        return function
 
     def _listen(self, event: str | type[BaseModel], reaction: ReactionFunction) -> None:
         name = (

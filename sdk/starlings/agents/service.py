@@ -26,6 +26,7 @@ from starlings.service import (
 )
 
 from .agent import Agent
+from .alongside import alongside
 from .listening import EventRuntime
 from .model_port import ModelPort
 from .models import AgentModels
@@ -102,6 +103,7 @@ async def serve(ctx: ServiceContext[AgentSettings], agents: Sequence[Agent], *, 
             kafka_ports(ctx, name, needed, agents=definitions, variant=variant)
         )
         models = await stack.enter_async_context(AgentModels())
+        await stack.enter_async_context(alongside(agents))
         await _run(ctx, agents, ports, _models_of(agents, models))
 
 

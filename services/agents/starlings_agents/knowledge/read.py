@@ -1,17 +1,20 @@
 """The read side: answers queries from its own store, and says how far behind the log that is.
 
-A query reads on first, for a while at most; several at once read on together. Where the log cannot
-be reached, it answers from what it has, unless the query asks for a position.
+An instance reads on by itself, and a query reads what is left first, for a while at most; several
+at once read on together. Where the log cannot be reached, it answers from what it has, unless the
+query asks for a position.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from starlings import Agent, Result, StepContext, StepFailed, TransientError
@@ -23,7 +26,10 @@ from .ranking import joined
 from .settings import KnowledgeSettings, topics
 from .store import Passage, Store
 
+log = structlog.get_logger(__name__)
+
 RANKED = 100
+READ_AT_ONCE_S = 1.0  # by itself, so that no query waits long for its turn
 _VECTORS_PER_QUERY = 512
 
 query = Agent(
@@ -64,6 +70,26 @@ async def answer(task: str, ctx: StepContext, asked: Query | None = None) -> Res
     return Result(output=output, summary=summary or "the knowledge base says nothing about it")
 
 
+@query.alongside
+async def keep_up() -> None:
+    """Read on from time to time, so that little is left to read when somebody asks."""
+    every_s = load_settings(KnowledgeSettings).follow_s
+    said: Any = 0
+    while True:
+        behind, why = None, ""
+        try:
+            lag = await reader_of(knowledge_log()).catch_up({}, at_most_s=READ_AT_ONCE_S)
+            behind, why = lag["behind"], lag.get("problem", "")
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+        if behind != said:
+            tell = log.info if behind is not None else log.warning
+            tell("reading the knowledge base", behind=behind, problem=why)
+        said = behind
+        if not behind:
+            await asyncio.sleep(every_s)
+
+
 def _shown(passage: Passage, score: float) -> dict[str, Any]:
     return {
         "document": passage.document,
@@ -86,7 +112,9 @@ class Reader:
         self._begun = 0
         self._lag: dict[str, Any] = {}
 
-    async def catch_up(self, at_least: dict[int, int]) -> dict[str, Any]:
+    async def catch_up(
+        self, at_least: dict[int, int], *, at_most_s: float = math.inf
+    ) -> dict[str, Any]:
         """Read on, and say how far behind that leaves us.
 
         Raises:
@@ -96,7 +124,7 @@ class Reader:
         async with self._turn:
             if self._begun < wanted:  # else somebody began to read after we had asked
                 self._begun += 1
-                self._lag = await self._read_on()
+                self._lag = await self._read_on(min(at_most_s, self._settings.catch_up_s))
         lag, positions = self._lag, await asyncio.to_thread(self._store.positions)
         if any(positions.get(partition, 0) < offset for partition, offset in at_least.items()):
             raise TransientError(
@@ -107,14 +135,14 @@ class Reader:
             )
         return lag
 
-    async def _read_on(self) -> dict[str, Any]:
+    async def _read_on(self, for_s: float) -> dict[str, Any]:
         positions = await asyncio.to_thread(self._store.positions)
         try:
             ends = await self._log.read(
                 positions,
                 lambda records, after: asyncio.to_thread(self._store.take, records, after),
                 start_anew=lambda: asyncio.to_thread(self._store.clear),
-                for_s=self._settings.catch_up_s,
+                for_s=for_s,
             )
         except TransientError as error:
             at = write_positions(positions)

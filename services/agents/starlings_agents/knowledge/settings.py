@@ -35,6 +35,9 @@ class KnowledgeSettings(BaseSettings):
     catch_up_s: float = Field(
         default=5.0, gt=0, le=600, description="how long a query reads on before it answers"
     )
+    follow_s: float = Field(
+        default=5.0, ge=0.1, le=86_400, description="how often an instance reads on by itself"
+    )
     embedding_model: str | None = Field(
         default=None, description="model of OPENAI_BASE_URL that ranks by meaning; unset: by words"
     )
