@@ -14,11 +14,12 @@ from pydantic import BaseModel, ConfigDict
 from support.agents import failure, ready, run
 from support.logs import logged
 
-from starlings import Agent, StepContext, StepFailed, TransientError
+from starlings import Agent, JobAgent, JobStatus, StepContext, StepFailed, TransientError
 from starlings.agents.execute import execute
 from starlings.messages import (
     DependencyResult,
     ErrorInfo,
+    Item,
     StepOutcome,
     Timeouts,
 )
@@ -106,6 +107,39 @@ async def test_templates_are_resolved_before_the_function_sees_them():
     assert done.output == "Rome"
     error = await failure(book, input={"to": "{{steps.s9.output}}"}, context=context)
     assert error.code == "template_unresolved"
+
+
+async def test_templates_of_the_task_are_resolved_in_the_context_too():
+    async def tell(ctx: StepContext) -> str:
+        return ctx.task
+
+    item = Item(index=1, value="Rome")
+    assert (await run(tell, task="{{index}}: {{item}}", item=item)).output == "1: Rome"
+    context = [DependencyResult(step_id="s0", agent="b", summary="", output={"city": "Rome"})]
+    done = await run(tell, task="to {{steps.s0.output.city}}", context=context)
+    assert done.output == "to Rome"
+
+
+async def test_a_job_is_created_for_the_item_that_its_task_stands_for():
+    farm = JobAgent("farm", description="Works")
+
+    @farm.create
+    async def create(ctx: StepContext) -> str:
+        return ctx.task
+
+    @farm.get
+    async def get(job: str) -> JobStatus:
+        return JobStatus("succeeded", output=job)
+
+    @farm.delete
+    async def delete(job: str) -> None: ...
+
+    step = ready(task="render {{item}}", item=Item(index=0, value="Rome"))
+
+    async def hardly(_seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    assert (await execute(farm, step, pause=hardly)).output == "render Rome"
 
 
 async def test_the_context_knows_the_attempt_its_deadline_and_what_came_before():

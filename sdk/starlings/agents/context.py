@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from pydantic import JsonValue
 
+from starlings.choreography.context import resolve
 from starlings.messages import CompensationReady, ErrorInfo, StepReady
 
 from .model_port import ModelPort, Spent
@@ -138,6 +139,16 @@ def step_context(
         model_port=model,
         spent=spent,
     )
+
+
+def resolved(ready: StepReady, ctx: StepContext) -> tuple[StepReady, StepContext]:
+    """Replace the templates of a step by what they stand for, also in what its context tells.
+
+    Raises:
+        StepFailed: `template_unresolved`, where a result or a path in it does not exist.
+    """
+    plain = resolve(ready)
+    return (ready, ctx) if plain is ready else (plain, replace(ctx, task=plain.task))
 
 
 def compensation_context(

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from starlings.choreography.context import resolve
 from starlings.messages import (
     Compensation,
     ErrorInfo,
@@ -25,7 +24,7 @@ from starlings.messages import (
 from .agent import Agent
 from .attempt import attempted, deadline_of, limit_of, now_utc, summary_of
 from .compensate import unknown_compensation
-from .context import Heartbeat, StepContext, no_heartbeat, step_context
+from .context import Heartbeat, StepContext, no_heartbeat, resolved, step_context
 from .model_port import ModelPort, Spent
 from .toolplan import run_named_tool, run_tool_plan
 from .values import Result
@@ -141,7 +140,7 @@ async def _do(
     *,
     pause: Pause,
 ) -> Result:
-    ready = resolve(ready)
+    ready, ctx = resolved(ready, ctx)
     if isinstance(agent, WaitingAgent):
         return await see_through(agent, ready, ctx, pause=pause)
     if agent.step_function is not None:

@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 
 from pydantic import JsonValue
 
-from starlings.choreography.context import resolve
 from starlings.kafka.codec import Received
 from starlings.kafka.parallel import Cancellation, cancellation
 from starlings.kafka.until_taken import until_taken
@@ -33,7 +32,7 @@ from starlings.service import KafkaPorts
 from .attempt import attempted, deadline_of, limit_of, now_utc
 from .claims import Claims
 from .compensate import patience_s
-from .context import StepContext, no_heartbeat, step_context
+from .context import StepContext, no_heartbeat, resolved, step_context
 from .execute import step_done
 from .held import Held, asked_ms_of, moment_of
 from .holding import Holding
@@ -124,7 +123,8 @@ class WaitingSteps:
         return None
 
     async def _begin(self, ready: StepReady, ctx: StepContext) -> Look:
-        return await begin_or_end(self._agent, resolve(ready), ctx, begun_again=_is_handed_back)
+        ready, ctx = resolved(ready, ctx)
+        return await begin_or_end(self._agent, ready, ctx, begun_again=_is_handed_back)
 
     async def _end(
         self,
