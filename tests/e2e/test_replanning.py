@@ -142,4 +142,4 @@ async def test_a_step_that_fails_is_planned_anew_so_often_and_then_the_run_is_un
     assert proposed.amendment is not None
     assert proposed.amendment.invalidate == ["refuses"]
     assert proposed.prompt is not None
-    assert proposed.prompt.startswith("replanner/1:")
+    assert proposed.prompt.startswith("replanner/2:")

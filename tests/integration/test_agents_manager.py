@@ -115,6 +115,35 @@ async def test_the_models_plan_becomes_steps_of_the_run_and_what_waits_for_it_jo
     assert '"desk(who|)"' in asked[1]["content"]  # the result, as data
 
 
+async def test_conditions_and_lists_of_the_models_plan_speak_of_the_steps_that_are_added(server):
+    steps = json.loads(
+        plan(
+            ("s1", "flights", "Find a flight"),
+            ("s2", "rooms", "Room {{item}}", "s1"),
+            ("s3", "rooms", "Another room", "s1"),
+        )
+    )
+    steps["steps"][1] |= {"when": None, "foreach": ["a", "b"]}
+    steps["steps"][2] |= {
+        "when": {"value": "{{steps.s1.output}}", "contains": "no flight"},
+        "foreach": None,
+    }
+    done = await run(server, manager(), json.dumps(steps))
+    told = {step.step_id: (step.state, step.output) for step in done.steps}
+    assert told["trip:s3"] == ("skipped", None)
+    rooms = [room.partition("|")[0] for room in told["trip:s2"][1]]
+    assert rooms == ["rooms(Room a", "rooms(Room b"]
+    assert told["end"][0] == "done"
+
+
+async def test_a_list_that_one_added_step_returns_is_gone_through_by_another(server):
+    steps = json.loads(plan(("s1", "flights", "Find"), ("s2", "rooms", "{{item}}", "s1")))
+    steps["steps"][1]["foreach"] = "{{steps.s1.output}}"
+    done = await run(server, manager(), json.dumps(steps))
+    told = {step.step_id: step for step in done.steps}
+    assert told["trip:s2"].error.code == "foreach_not_a_list"  # it is found, and is a text
+
+
 async def test_one_step_behind_all_others_can_put_them_together(server):
     agent = manager(combine=DESK, combine_task="Sum up: {task}")
     done = await run(server, agent, plan(("s1", "flights", "a"), ("s2", "rooms", "b")))

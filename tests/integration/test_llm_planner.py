@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 
+import jsonschema
 import pytest
 from support.model_server import Reply, model_server, refusal
 
+from starlings import Agent, LocalRun, StepContext
 from starlings.llm import LlmSettings, ModelClient
+from starlings.llm.question import is_strict
 from starlings.messages import (
     AgentDefined,
     Plan,
     PlanCreated,
     PlanRejected,
+    RunOutcome,
     RunRequested,
     ToolDefinition,
     TransientError,
 )
 from starlings.planning import Planner
+from starlings.planning.prompt import plan_schema
 
 NUMBER = {"type": "number"}
 ADD = ToolDefinition(
@@ -40,9 +45,9 @@ AGENTS = {
 ALIVE = {"math", "string"}
 
 
-def step(number, agent="math", *, after=(), task="Do it"):
+def step(number, agent="math", *, after=(), task="Do it", **more):
     waits_for = [f"s{n}" for n in after]
-    return {"id": f"s{number}", "agent": agent, "task": task, "depends_on": waits_for}
+    return {"id": f"s{number}", "agent": agent, "task": task, "depends_on": waits_for, **more}
 
 
 def proposal(*steps, cannot=None):
@@ -97,6 +102,7 @@ async def test_the_model_sees_the_agents_that_can_work_now_and_no_others(server)
     items = schema["schema"]["properties"]["steps"]["items"]
     assert items["properties"]["agent"]["enum"] == ["lazy", "math", "string"]
     assert schema["strict"] is True
+    assert items["required"] == ["id", "agent", "task", "depends_on", "when", "foreach"]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +121,22 @@ async def test_the_model_sees_the_agents_that_can_work_now_and_no_others(server)
         pytest.param(proposal(), "no steps", id="no steps, no reason"),
         pytest.param(proposal(step(1), cannot="Too hard."), "reason why", id="both"),
         pytest.param('{"steps": "all", "cannot": null}', "steps", id="steps are a text"),
+        pytest.param(
+            proposal(step(1), step(2, when={"value": "{{steps.s1.output}}", "equals": 1})),
+            "which is no dependency",
+            id="condition on no dependency",
+        ),
+        pytest.param(
+            proposal(step(1), step(2, after=(1,), when={"value": "s1 > 3", "equals": True})),
+            "has to be one reference",
+            id="condition in words",
+        ),
+        pytest.param(
+            proposal(step(1), step(2, after=(1,), foreach="the parts")),
+            "neither a list nor a reference",
+            id="list in words",
+        ),
+        pytest.param(proposal(step(1, task="Add {{item}}")), "no list", id="item of no list"),
     ],
 )
 async def test_a_bad_plan_is_mended_by_showing_the_model_its_problems(server, bad, problem):
@@ -172,6 +194,73 @@ async def test_a_plan_in_another_common_shape_is_understood(server, written):
     created = await plan(server)
     [first, second] = created.plan.steps
     assert second.depends_on == [first.id]
+
+
+@pytest.mark.parametrize("blank", [None, "", "null", "None", False, {}, []])
+async def test_models_say_in_many_ways_that_there_is_no_condition_and_no_list(server, blank):
+    server.replies(proposal(step(1, when=blank, foreach=blank)))
+    created = await plan(server)
+    assert [(s.when, s.foreach) for s in created.plan.steps] == [(None, None)]
+
+
+def strict_answers():
+    """Every condition and list that the schema offers, as strict mode would write it."""
+    first = {"value": "{{steps.s1.output}}"}
+    conditions = [
+        *({**first, name: 3} for name in ("less_than", "at_most", "more_than", "at_least")),
+        *({**first, name: None} for name in ("equals", "not_equals")),
+        *({**first, name: ["a", 1, None]} for name in ("one_of", "none_of")),
+        {**first, "contains": "a"},
+        {**first, "exists": True},
+    ]
+    lists = ["{{steps.s1.output}}", ["a", 2, None], None]
+    return [(when, None) for when in [*conditions, None]] + [(None, foreach) for foreach in lists]
+
+
+@pytest.mark.parametrize(("when", "foreach"), strict_answers(), ids=str)
+async def test_what_the_strict_schema_offers_is_a_plan(server, when, foreach):
+    answer = proposal(
+        step(1, when=None, foreach=None), step(2, after=(1,), when=when, foreach=foreach)
+    )
+    jsonschema.validate(json.loads(answer), plan_schema(["math"]))
+    assert is_strict(plan_schema(["math"]))
+    server.replies(answer)
+    created = await plan(server)
+    second = created.plan.steps[1].model_dump(mode="json")
+    assert second.get("when") == when
+    assert (second.get("foreach") or {}).get("items") == foreach
+
+
+async def test_a_models_plan_with_a_condition_and_a_list_runs(server):
+    words = Agent("words", description="Works on words")
+
+    @words.step
+    async def work(ctx: StepContext) -> object:
+        return ctx.task.split(",") if "," in ctx.task else ctx.task.upper()
+
+    parts = "{{steps.s1.output}}"
+    third = {"value": "{{steps.s1.output[2]}}", "equals": "c"}
+    server.replies(
+        proposal(
+            step(1, "words", task="a,b,c", when=None, foreach=None),
+            step(2, "words", after=(1,), task="<{{item}}>", foreach=parts),
+            step(3, "words", after=(1,), task="three", when=third),
+            step(4, "words", after=(1,), task="no", when={"value": parts, "contains": "z"}),
+            step(5, "words", task="<{{item}}>", foreach=["x", "y"]),
+        )
+    )
+    created = await plan(server, agents={"words": words.definition()}, alive={"words"})
+    assert isinstance(created, PlanCreated)
+    done = await LocalRun(created.plan, agents=[words])
+    assert done.outcome is RunOutcome.COMPLETED
+    told = {s.step_id: (s.state, s.output) for s in done.steps if "[" not in s.step_id}
+    assert told == {
+        "s1": ("done", ["a", "b", "c"]),
+        "s2": ("done", ["<A>", "<B>", "<C>"]),
+        "s3": ("done", "THREE"),
+        "s4": ("skipped", None),
+        "s5": ("done", ["<X>", "<Y>"]),
+    }
 
 
 async def test_a_request_with_a_plan_costs_no_model_call(server):

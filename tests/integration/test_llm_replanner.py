@@ -100,7 +100,7 @@ async def test_a_proposal_adds_what_is_new_and_replaces_what_is_there(server):
     assert (amendment.invalidate, amendment.reason) == (["s2"], "so")
     assert amendment.add[0].retry == RetryPolicy(attempts=7)
     assert (proposed.number, proposed.model, proposed.usage.calls) == (3, "scripted-1", 1)
-    assert proposed.prompt.startswith("replanner/1:")
+    assert proposed.prompt.startswith("replanner/2:")
 
 
 async def test_a_step_that_only_depends_on_others_keeps_what_it_does(server):
@@ -108,6 +108,47 @@ async def test_a_step_that_only_depends_on_others_keeps_what_it_does(server):
     server.replies(change(kept, remove=["s2"]))
     proposed = await replan(server, ready("without s2"))
     assert [(s.tool, s.depends_on) for s in proposed.amendment.replace] == [("tell", ["s1"])]
+
+
+CAREFUL = Plan.model_validate(
+    {
+        "steps": [
+            {"id": "s1", "agent": "math", "task": "Add 2 and 3"},
+            {"id": "s2", "agent": "string", "task": "each", "foreach": ["a", "b"]},
+            {
+                "id": "s3",
+                "agent": "string",
+                "task": "tell",
+                "depends_on": ["s1"],
+                "when": {"all": [{"value": "{{steps.s1.output}}", "more_than": 4}]},
+                "on_skipped": "run",
+            },
+        ]
+    }
+)
+
+
+async def test_the_model_sees_conditions_and_lists_and_keeps_those_that_it_says_nothing_of(server):
+    asked = ready().model_copy(update={"plan": CAREFUL})
+    other = {**step("s3", "string", "s1"), "when": None, "foreach": None}
+    server.replies(change(other))
+    proposed = await replan(server, asked)
+    (replaced,) = proposed.amendment.replace
+    assert (replaced.task, replaced.when) == ("do s3", CAREFUL.steps[2].when)
+    assert replaced.on_skipped == "run"
+    _, told = server.requests[0]["messages"]
+    assert "all of (steps.s1.output more than 4)" in told["content"]
+    assert '"foreach": "[\\"a\\",' in told["content"]
+
+
+async def test_the_model_may_give_a_step_another_condition_or_a_list(server):
+    when = {"value": "{{steps.s1.output}}", "at_most": 4}
+    kept = {"id": "s3", "agent": "string", "task": "tell", "depends_on": ["s1"]}
+    server.replies(change({**kept, "when": when}, {**step("n1"), "foreach": ["x"]}))
+    proposed = await replan(server, ready().model_copy(update={"plan": CAREFUL}))
+    (replaced,), (added,) = proposed.amendment.replace, proposed.amendment.add
+    assert replaced.when.model_dump() == when
+    assert added.foreach.items == ["x"]
 
 
 async def test_the_model_sees_the_run_as_data_that_cannot_speak_outside_its_tags(server):
@@ -143,6 +184,9 @@ async def test_what_a_step_says_is_data_too(server):
         pytest.param(change({"id": "no step"}), "agent", id="half a step"),
         pytest.param(change(step("n1")), "has failed", id="the failed step is left"),
         pytest.param("I would rather not.", "no JSON", id="prose"),
+        pytest.param(
+            change({**step("s1"), "task": "Add {{item}}"}), "there is no list", id="item of no list"
+        ),
     ],
 )
 async def test_what_makes_no_sense_is_mended_with_the_model(server, bad, problem):

@@ -6,7 +6,8 @@ So whoever builds a prompt uses the writers here, and the readers beside them ca
 Planner:
     system: `Role: planner`, rules, then `Agents:` followed by `agent_list(…)`
     user:   `Request: <text>`
-    answer: `{"steps": [{"id", "agent", "task", "depends_on"}], "cannot": null}`
+    answer: `{"steps": [{"id", "agent", "task", "depends_on", "when", "foreach"}], "cannot": null}`,
+            where the last two of a step may be null or left out
 
 Planner of a run that is under way:
     system: `Role: replanner`, rules, then `Agents:` as above

@@ -23,10 +23,18 @@ from starlings.agents.strategy import Strategy, whole_number
 from starlings.agents.values import Result, clean_text
 from starlings.choreography.context import render_task, shorten
 from starlings.llm.chat import DATA_RULE, system, user
-from starlings.llm.prompts import PLANNER_ROLE, agent_list, request_line, task_lines
-from starlings.messages import AgentDefined, Amendment, ConfigError, Step, StepFailed, StepReady
+from starlings.llm.prompts import PLANNER_ROLE, request_line, task_lines
+from starlings.messages import (
+    AgentDefined,
+    Amendment,
+    ConfigError,
+    ForEach,
+    Step,
+    StepFailed,
+    StepReady,
+)
 
-from .prompt import PROMPT, plan_schema
+from .prompt import PROMPT, plan_schema, planner_rules
 from .proposal import Proposal, as_proposal
 
 _MOST = 20
@@ -123,7 +131,7 @@ class Manager(Strategy):
             f"but not the input: say in its task what it needs of that.\n{DATA_RULE}"
         )
         rules = [
-            f"{PLANNER_ROLE}\n\n{PROMPT.filled(agents=agent_list(workers))}",
+            f"{PLANNER_ROLE}\n\n{planner_rules(workers)}",
             f"You plan for the agent {agent.name!r}: {agent.description}",
             bounds,
             agent.instructions,
@@ -172,9 +180,17 @@ def _defined(worker: Agent | AgentDefined) -> AgentDefined:
 
 
 def _below(step: Step, prefix: str, names: Sequence[str], seen: Sequence[str]) -> Step:
-    """Put the manager's id before the step's own, and before those that its task speaks of."""
+    """Put the manager's id before the step's own, and before those that it speaks of."""
     known = {name: f"{prefix}:{name}" for name in names}
     words = re.compile(rf"(?<![\w:-])({'|'.join(map(re.escape, step.depends_on))})(?![\w:-])")
-    task = words.sub(lambda found: known[found[1]], step.task) if step.depends_on else step.task
-    depends_on = [*(known[name] for name in step.depends_on), *seen]
-    return step.model_copy(update={"id": known[step.id], "task": task, "depends_on": depends_on})
+
+    def renamed(text: str) -> str:
+        return words.sub(lambda found: known[found[1]], text) if step.depends_on else text
+
+    changes: dict[str, Any] = {"id": known[step.id], "task": renamed(step.task)}
+    changes["depends_on"] = [*(known[name] for name in step.depends_on), *seen]
+    if step.when is not None and step.when.value is not None:
+        changes["when"] = step.when.model_copy(update={"value": renamed(step.when.value)})
+    if step.foreach is not None and isinstance(step.foreach.items, str):
+        changes["foreach"] = ForEach(items=renamed(step.foreach.items))
+    return step.model_copy(update=changes)

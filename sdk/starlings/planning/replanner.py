@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from starlings.choreography.context import as_text, shorten
 from starlings.choreography.standing import standing_problems
 from starlings.choreography.validation import check_plan
 from starlings.llm.chat import DATA_RULE
@@ -28,7 +29,8 @@ from starlings.messages.replanning import AmendmentProposed, ReplanReady
 from starlings.messages.usage import Usage
 
 from .choices import with_retries
-from .prompt import plan_schema
+from .prompt import ITEM, plan_schema
+from .proposal import item_problems, without_blanks
 
 PROMPT = packaged_prompt("starlings.planning", "replanner")
 SHOWN_STEPS = 500
@@ -98,7 +100,9 @@ def _cannot(reason: str) -> Problem:
 
 def replanner_messages(ready: ReplanReady, agents: Sequence[AgentDefined]) -> list[dict[str, str]]:
     """Write the conversation that asks for an amendment."""
-    system = f"{REPLANNER_ROLE}\n\n{DATA_RULE}\n\n{PROMPT.filled(agents=agent_list(agents))}"
+    system = (
+        f"{REPLANNER_ROLE}\n\n{DATA_RULE}\n\n{PROMPT.filled(agents=agent_list(agents), item=ITEM)}"
+    )
     return [
         {"role": "system", "content": system},
         {"role": "user", "content": run_lines(_told(ready), _wanted(ready))},
@@ -124,6 +128,7 @@ def _told(ready: ReplanReady) -> dict[str, Any]:
                 "agent": step.agent,
                 "task": specs[step.step_id].task[:_SHORT] if step.step_id in specs else "",
                 "depends_on": specs[step.step_id].depends_on if step.step_id in specs else [],
+                **(_flow(specs[step.step_id]) if step.step_id in specs else {}),
                 "state": step.state,
                 "summary": step.summary,
                 "error": step.error.message[:_SHORT] if step.error else None,
@@ -131,6 +136,12 @@ def _told(ready: ReplanReady) -> dict[str, Any]:
             for step in ready.steps[:SHOWN_STEPS]
         ],
     }
+
+
+def _flow(step: Step) -> dict[str, str]:
+    """Tell a step's condition and its list, where it has one."""
+    told = {"when": step.when and str(step.when), "foreach": step.foreach and step.foreach.items}
+    return {name: shorten(as_text(said), _SHORT) for name, said in told.items() if said is not None}
 
 
 def amendment_schema(agents: Sequence[str]) -> dict[str, Any]:
@@ -179,7 +190,8 @@ class _Proposal:
 
     def _amendment(self, steps: Any, remove: Any, again: Any, *, reason: Any) -> Amendment:
         there = {step.id: step for step in self._ready.plan.steps}
-        read = [self._with_choices(Step.model_validate(step), there) for step in steps]
+        written = map(Step.model_validate, without_blanks(steps))
+        read = [self._with_choices(step, there) for step in written]
         plan = with_retries(Plan.model_construct(steps=read), self._agents, of_run=None)
         return Amendment(
             add=[step for step in plan.steps if step.id not in there],
@@ -194,10 +206,15 @@ class _Proposal:
         before = there.get(step.id)
         if before is None:
             return step
+        flow: dict[str, Any] = {
+            "when": step.when or before.when,
+            "foreach": step.foreach or before.foreach,
+            "on_skipped": before.on_skipped,
+        }
         if (step.agent, step.task) == (before.agent, before.task):
-            return before.model_copy(update={"depends_on": step.depends_on})
+            return before.model_copy(update={"depends_on": step.depends_on, **flow})
         kept = {"on_failure": before.on_failure, "timeouts": before.timeouts, "retry": before.retry}
-        return step.model_copy(update=kept)
+        return step.model_copy(update=kept | flow)
 
     def _problems(self, amendment: Amendment) -> list[Problem]:
         steps = [*amendment.add, *amendment.replace]
@@ -207,4 +224,5 @@ class _Proposal:
             if steps
             else []
         )
-        return unknown or standing_problems(self._ready, amendment)
+        wrong = [*unknown, *item_problems(steps)]
+        return wrong or standing_problems(self._ready, amendment)
