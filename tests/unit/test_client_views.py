@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.forks import forked
 from support.recovery.coordinator import plain
 from support.runs import BEGIN_MS, failed, ok, step
 from support.sagas import undone
@@ -278,3 +279,40 @@ def test_a_cancel_before_the_plan_ends_the_run_as_its_coordinator_has_it():
     assert log.view.run is not None
     assert {s.phase.value for s in log.view.run.order} == {"cancelled"}
     assert log.line == "stopping"
+
+
+def test_both_tell_of_a_fork_where_it_comes_from():
+    log = Log(forked("a", "b<a", inherited={"a": 1}))
+    assert (log.view.status, log.line) == ("running", "running")
+    assert log.view.forked is not None
+    assert log.view.forked.changed == ["model=large"]
+    summary = log.listed.summary()
+    assert (summary.forked_from, summary.steps, summary.tags) == ("o", 2, {"who": "me"})
+    log.tell(PLAN)  # the first beginning counts
+    assert log.view.refused is not None
+    log.tell(ok("b", 2))
+    log.tell(log.end())
+    assert (log.view.status, log.line) == ("completed", "completed")
+
+
+def test_a_list_reads_what_steps_of_a_fork_tell_that_ask_people():
+    listing = Listing()
+    fork = forked("a", Step(id="f", agent="human", depends_on=["a"]), inherited={"a": 1})
+    envelope = Envelope("r/run_forked", fork.CE_TYPE, "test", "r", BEGIN_MS)
+    listing.add(Received(Origin("events", 0, 0), BEGIN_MS, b"r", envelope, fork))
+    progress = SimpleNamespace(
+        key=b"r", headers=[("ce_type", StepProgress.CE_TYPE.encode())], offset=1
+    )
+    assert listing.wants(progress)
+
+
+def test_a_fork_whose_beginning_is_gone_is_seen_from_its_snapshot():
+    log = Log(forked("a", "b<a", "c<b", inherited={"a": 1}), ok("b", 2))
+    assert log.view.run is not None
+    carried = RunSnapshot(run_id="r", as_of=1, plan_offset=0, state=save(log.view.run))
+    later = Log()
+    later.offset = 2
+    later.tell(carried)
+    assert later.view.run is not None
+    assert later.view.run.forked_from == ("o", 41)
+    assert later.view.run.steps["a"].inherited

@@ -10,7 +10,7 @@ from __future__ import annotations
 from .chain import Chain, ChainEvent
 from .confirming import confirm, record_end
 from .context import render_task, resolve
-from .fold import begin, fold
+from .fold import Beginning, begin, fold
 from .ledger import CarryPolicy, Ledger, Position
 from .outputs import ELSEWHERE, abandoned, confirmation_for, confirmed_decision, message_for
 from .reopening import Recorded, goes_on, is_of_the_past, refusal, reopen, retell
@@ -33,6 +33,7 @@ from .validation import Limits, check_plan, parse_plan
 
 __all__ = [
     "ELSEWHERE",
+    "Beginning",
     "CarryPolicy",
     "Chain",
     "ChainEvent",

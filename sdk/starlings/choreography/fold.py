@@ -12,7 +12,8 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from itertools import islice
+from typing import Any, TypeAlias
 
 from starlings.messages.amendments import AmendmentRejected, PlanAmended
 from starlings.messages.base import Message
@@ -26,9 +27,11 @@ from starlings.messages.commands import (
     SignalReceived,
 )
 from starlings.messages.compensations import CompensationDone
-from starlings.messages.errors import ErrorInfo
+from starlings.messages.errors import ErrorInfo, Problem
 from starlings.messages.facts import PlanCreated, PlanRejected, RunOutcome, TimerFired, TimerKind
+from starlings.messages.forking import RunForked
 from starlings.messages.ids import attempt_id, replan_id
+from starlings.messages.plan import RunOptions
 from starlings.messages.replanning import AmendmentProposed
 from starlings.messages.steps import StepDone, StepOutcome, StepProgress, StepStarted
 
@@ -52,6 +55,7 @@ from .consequences import (
 )
 from .context import as_text, shorten
 from .folding import DEADLINE_EXCEEDED, Folding
+from .inheriting import inherit, inheritance_problems
 from .state import (
     Change,
     DecisionKind,
@@ -65,25 +69,26 @@ from .state import (
 )
 from .transitions import OUT, Phase, RunEvent, RunPhase, StepEvent, UndoPhase
 from .turning import interrupt
-from .validation import check_plan
+from .validation import PROBLEMS_LISTED, check_plan
+
+Beginning: TypeAlias = PlanCreated | PlanRejected | RunForked
 
 
 def begin(
-    fact: PlanCreated | PlanRejected,
+    fact: Beginning,
     *,
     offset: int,
     at_ms: int,
     cancel: CancelRequested | None = None,
 ) -> tuple[Run, Change]:
-    """Begin a run with the first plan (or its rejection) in the log, at `offset`.
+    """Begin a run with the first plan (a fork, or a rejection) in the log, at `offset`.
 
     A `cancel` that came before the plan ends the run at once: nothing is released.
     """
-    options = fact.options if isinstance(fact, PlanCreated) else None
+    options = RunOptions() if isinstance(fact, PlanRejected) else fact.options
     run = Run(
         run_id=fact.run_id,
-        options=options
-        or PlanCreated.model_fields["options"].get_default(call_default_factory=True),
+        options=options,
         plan_offset=offset,
         began_ms=at_ms,
         opened_ms=at_ms,
@@ -94,12 +99,10 @@ def begin(
     if isinstance(fact, PlanRejected):
         reject(folding, fact.problems)
         return run, folding.change()
-    problems = check_plan(fact.plan, options=fact.options)
-    if problems:  # whoever published it, did not validate it
+    if problems := _problems(fact):  # whoever published it, did not validate it
         reject(folding, problems)
         return run, folding.change()
-    run.lay_out(fact.plan)
-    run.add_usage(fact.usage)
+    _lay_out(run, fact)
     if cancel is not None:
         commands.cancel_requested(folding, cancel)
         return run, folding.change()
@@ -107,6 +110,22 @@ def begin(
     open_steps(folding, run.order)
     advance(folding)
     return run, folding.change()
+
+
+def _problems(fact: PlanCreated | RunForked) -> list[Problem]:
+    problems = check_plan(fact.plan, options=fact.options)
+    if isinstance(fact, PlanCreated) or problems:
+        return problems
+    return list(islice(inheritance_problems(fact), PROBLEMS_LISTED))
+
+
+def _lay_out(run: Run, fact: PlanCreated | RunForked) -> None:
+    run.lay_out(fact.plan)
+    if isinstance(fact, PlanCreated):
+        run.add_usage(fact.usage)
+    else:
+        run.forked_from = (fact.from_run, fact.from_offset)
+        inherit(run, fact.inherited)
 
 
 def fold(run: Run, fact: Message, *, at_ms: int) -> Outcome:
@@ -350,6 +369,7 @@ _HANDLERS: dict[type[Message], Callable[[Folding, Any], Outcome]] = {
     AmendmentRejected: _amendment_rejected,
     PlanCreated: _plan_again,
     PlanRejected: _plan_again,
+    RunForked: _plan_again,
     StepStarted: _step_started,
     StepProgress: _step_progress,
     StepDone: _step_done,

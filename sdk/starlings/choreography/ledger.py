@@ -3,7 +3,8 @@
 The log is the only truth and its own outbox. A ledger that has folded the log from `start` (a
 committed `restore_from`) to its end knows what one that folded all of it knows:
 
-- A run is known from its `plan_created`, or, where that lies before `start`, from a `run_snapshot`
+- A run is known from its `plan_created` (or `run_forked`, which is all that is said of plans
+  here), or, where that lies before `start`, from a `run_snapshot`
   that carried it forward. Facts of a run not known yet are held while recovering, until its
   snapshot arrives. Once recovered, a reader knows every open run: a snapshot of another one is a
   late word of a coordinator that has not read the run's end.
@@ -37,10 +38,11 @@ from starlings.messages.base import Message
 from starlings.messages.commands import CancelRequested, RetryRequested
 from starlings.messages.domain import EventHandled
 from starlings.messages.facts import PlanCreated, PlanRejected, RunDone, RunSnapshot
+from starlings.messages.forking import RunForked
 
 from . import snapshot
 from .confirming import confirm, record_end
-from .fold import begin, fold
+from .fold import Beginning, begin, fold
 from .reopening import reopen
 from .state import Change, Ignored, Run
 
@@ -58,7 +60,8 @@ class CarryPolicy:
     sample_every: int = 512  # records between two points of the clock that maps times to offsets
 
 
-_OPENS = (PlanCreated, PlanRejected, RetryRequested)
+_BEGINS = (PlanCreated, PlanRejected, RunForked)
+_OPENS = (*_BEGINS, RetryRequested)
 
 
 class Position(NamedTuple):
@@ -170,7 +173,7 @@ class Ledger:
             self.early[run_id] = (place, fact)
         if self._ended_lately(run_id):
             return self._after_the_end(run_id, fact)
-        if isinstance(fact, PlanCreated | PlanRejected):
+        if isinstance(fact, _BEGINS):
             return self._begin(place, fact)
         return UNKNOWN_RUN
 
@@ -198,7 +201,7 @@ class Ledger:
             self.reopened.add(run_id)
         return change
 
-    def _begin(self, place: Position, fact: PlanCreated | PlanRejected) -> Change | Ignored:
+    def _begin(self, place: Position, fact: Beginning) -> Change | Ignored:
         run_id = fact.run_id
         if run_id in self.known_plans and run_id not in self.ended:
             return Ignored("a repeat of a plan whose run was begun before the reader's start")
@@ -272,7 +275,7 @@ class Ledger:
         self.generations.pop(run_id, None)
 
     def _after_the_end(self, run_id: str, fact: Message) -> Change | Ignored:
-        if isinstance(fact, PlanCreated | PlanRejected):
+        if isinstance(fact, _BEGINS):
             self.repeated[run_id] = self.ended[run_id]
         return Ignored("the run has ended")
 

@@ -319,6 +319,7 @@ def _summary(run: Run, step: StepState) -> StepSummary:
         output=step.output if step.item_of is None else None,  # the list of all has it
         error=step.error if step.phase is Phase.FAILED else None,
         undone=[_undone(run.undos[step.spec.id, attempt]) for attempt in step.undos],
+        inherited=step.inherited,
     )
 
 

@@ -21,6 +21,7 @@ from starlings.messages.facts import (
     RunSnapshot,
     TimerKind,
 )
+from starlings.messages.forking import RunForked
 
 from . import mapping, saga, snapshot
 from .consequences import advance, open_steps
@@ -133,7 +134,7 @@ def _do_again(folding: Folding, fact: RetryRequested) -> None:
     for step in again:
         run.move(step, StepEvent.REOPENED)
         step.reopened_at, step.level = step.attempt, 0
-        step.error, step.because = None, None
+        step.error, step.because, step.inherited = None, None, False
         if step.spec.id == fact.step_id and fact.input is not None:
             step.spec = step.spec.model_copy(update={"input": fact.input})
             mapping.hand_on(run, step)
@@ -151,7 +152,7 @@ def retell(history: Iterable[Recorded]) -> Run | None:
         if isinstance(fact, RetryRequested) and goes_on(run, fact):
             reopened = reopen(fact, at_ms=at_ms)
             run = run if isinstance(reopened, Ignored) else reopened[0]
-        elif run is None and isinstance(fact, PlanCreated | PlanRejected):
+        elif run is None and isinstance(fact, PlanCreated | PlanRejected | RunForked):
             run, _ = begin(fact, offset=offset, at_ms=at_ms)
         elif run is None and isinstance(fact, RunSnapshot):
             run = snapshot.load(fact.run_id, fact.plan_offset, fact.state)

@@ -81,7 +81,7 @@ def _reset(run: Run, step: StepState, number: int) -> None:
         run.move(step, StepEvent.REWOUND)
     if step.attempt > step.rewound_at:
         step.formerly.append((step.attempt, step.spec.compensate))
-    step.rewinding = step.cleared = step.lost = False
+    step.rewinding = step.cleared = step.lost = step.inherited = False
     step.rewound_at = step.reopened_at = step.attempt
     step.rewound_by, step.level, step.blockers, step.uncleared = number, 0, 0, 0
     step.output = step.summary = step.error = step.because = step.compensation = None

@@ -43,6 +43,7 @@ def save(run: Run) -> dict[str, Any]:
         "began_ms": run.began_ms,
         "request": run.request,
         "tags": run.tags,
+        **_save_origin(run),
         "phase": run.phase.value,
         "steps": [_save_step(run, step) for step in run.order],
         "owed": [list(decision) for decision in run.owed.values()],
@@ -82,6 +83,7 @@ def load(run_id: str, plan_offset: int, state: dict[str, Any]) -> Run:
         began_ms=state["began_ms"],
         request=state["request"],
         tags=state["tags"],
+        forked_from=_origin(state.get("forked_from")),
         phase=RunPhase(state["phase"]),
         outcome=RunOutcome(state["outcome"]) if state["outcome"] else None,
         error=_error(state["error"]),
@@ -108,6 +110,14 @@ def load(run_id: str, plan_offset: int, state: dict[str, Any]) -> Run:
     for saved in state["timers"]:
         _load_timer(run, *saved)
     return run
+
+
+def _save_origin(run: Run) -> dict[str, Any]:
+    return {"forked_from": list(run.forked_from)} if run.forked_from else {}
+
+
+def _origin(saved: list[Any] | None) -> tuple[str, int] | None:
+    return (saved[0], saved[1]) if saved else None
 
 
 def _save_replanning(run: Run) -> dict[str, Any] | None:
@@ -172,6 +182,8 @@ def _save_spec(run: Run, step: StepState) -> dict[str, Any]:
     """An item is what its step says, so that a long list costs little; but for its input."""
     amended = step.amendment or step.rejected or step.added or step.removed
     saved: dict[str, Any] = {"amended": _save_amendment(step)} if amended else {}
+    if step.inherited:
+        saved["inherited"] = True
     if step.rewound_by or step.rewinding:
         saved["rewound"] = _save_rewound(step)
     if step.item_of is None or step.removed:
@@ -259,6 +271,7 @@ def _load_step(step: StepState, saved: dict[str, Any]) -> None:
     step.summary = saved["summary"]
     step.error = _error(saved["error"])
     step.because = saved["because"]
+    step.inherited = saved.get("inherited", False)
     step.variant, step.level = saved["variant"], saved["level"]
     step.reopened_at = saved["reopened_at"]
     if saved["compensation"] is not None:

@@ -162,6 +162,7 @@ class StepState:
     begun_items: int = 0  # that have not settled
     open_items: int = 0  # that have not settled, begun or not
     uncleared: int = 0  # while compensating: items of which something is left
+    inherited: bool = False  # from the run that this one was forked from
     rewinding: bool = False  # is being undone, to be done again or otherwise
     rewound_by: int = 0  # number of the amendment that did so last
     rewound_at: int = 0  # attempts made before it was last rewound
@@ -214,6 +215,7 @@ class Run:
     began_ms: int
     request: str = ""
     tags: dict[str, str] = field(default_factory=dict)
+    forked_from: tuple[str, int] | None = None  # a run, and the last offset of it that counts
     phase: RunPhase = RunPhase.RUNNING
     steps: dict[str, StepState] = field(default_factory=dict)
     order: list[StepState] = field(default_factory=list)

@@ -51,6 +51,7 @@ class StepEvent(StrEnum):
     STOPPED = "stopped"
     REOPENED = "reopened"
     REWOUND = "rewound"
+    INHERITED = "inherited"
 
 
 class UndoPhase(StrEnum):
@@ -111,6 +112,7 @@ STEP_MOVES: dict[tuple[Phase, StepEvent], Phase] = {
     (Phase.WAITING, StepEvent.DEPENDENCY_FAILED): Phase.SKIPPED,
     (Phase.WAITING, StepEvent.CONDITION_FALSE): Phase.SKIPPED,
     (Phase.WAITING, StepEvent.FAILED_FOR_GOOD): Phase.FAILED,
+    (Phase.WAITING, StepEvent.INHERITED): Phase.DONE,
     (Phase.WAITING, StepEvent.LIST_KNOWN): Phase.MAPPING,
     (Phase.MAPPING, StepEvent.SUCCEEDED): Phase.DONE,
     (Phase.MAPPING, StepEvent.FAILED_FOR_GOOD): Phase.FAILED,

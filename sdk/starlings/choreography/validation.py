@@ -21,7 +21,7 @@ from starlings.messages.registry import AgentDefined
 
 from . import budget, checks
 
-_PROBLEMS_LISTED = 1_000  # nobody reads more, and a hostile plan could have millions
+PROBLEMS_LISTED = 1_000  # nobody reads more, and a hostile plan could have millions
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ DEFAULT_LIMITS = Limits()
 _EXCERPT = 80
 _MORE = Problem(
     code="more_problems",
-    message=f"there are more problems than these {_PROBLEMS_LISTED:,}",
+    message=f"there are more problems than these {PROBLEMS_LISTED:,}",
     remedy="mend these first",
 )
 
@@ -65,7 +65,7 @@ def parse_plan(
     try:
         plan = Plan.model_validate(data)
     except ValidationError as error:
-        problems = [_shape_problem(e, data) for e in error.errors()[:_PROBLEMS_LISTED]]
+        problems = [_shape_problem(e, data) for e in error.errors()[:PROBLEMS_LISTED]]
         plan = _readable_part(data)
         known = {i for step in _raw_steps(data) if isinstance(i := step.get("id"), str)}
     problems += check_plan(
@@ -99,8 +99,8 @@ def check_plan(
         checks.cycles(plan),
         checks.step_problems(plan, known, agents, alive),
     )
-    listed = list(islice(problems, _PROBLEMS_LISTED))
-    if len(listed) == _PROBLEMS_LISTED and next(problems, None) is not None:
+    listed = list(islice(problems, PROBLEMS_LISTED))
+    if len(listed) == PROBLEMS_LISTED and next(problems, None) is not None:
         listed.append(_MORE)
     return listed
 

@@ -24,6 +24,7 @@ def run_document(view: RunView) -> dict[str, Any]:
         "request": run.request if run else "",
         "tags": run.tags if run else {},
         "generation": run.generation if run else 0,
+        "forked_from": _fork(view),
         "began": iso(run.began_ms) if run else None,
         "ended": iso(last.timestamp_ms) if done and last else None,
         "duration_s": done.duration_s if done else None,
@@ -54,6 +55,7 @@ def step_document(view: RunView, step: StepState) -> dict[str, Any]:
         **step.spec.model_dump(mode="json", exclude_none=True),
         "state": step.phase.value,
         "attempts": step.attempt,
+        "inherited": step.inherited,
         "summary": step.summary,
         "output": step.output,
         "error": step.error.model_dump(mode="json") if step.error else None,
@@ -66,6 +68,14 @@ def step_document(view: RunView, step: StepState) -> dict[str, Any]:
         "prompts": trace.prompts if trace else [],
         "duration_s": trace.duration_s if trace else None,
     }
+
+
+def _fork(view: RunView) -> dict[str, Any] | None:
+    if view.run is None or view.run.forked_from is None:
+        return None
+    name, offset = view.run.forked_from
+    changed = view.forked.changed if view.forked else []
+    return {"run_id": name, "offset": offset, "changed": changed}
 
 
 def _usage(usage: Usage | None) -> dict[str, Any] | None:
@@ -127,6 +137,7 @@ def summary_document(summary: RunSummary) -> dict[str, Any]:
         "ended": iso(ended) if ended is not None else None,
         "text": summary.text,
         "tags": summary.tags,
+        "forked_from": summary.forked_from,
     }
 
 

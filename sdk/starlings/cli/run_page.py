@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from starlings.client import RunView
-from starlings.messages import PlanAmended
+from starlings.messages import PlanAmended, RunForked
 
 from .chain_tree import chain_tree
 from .printing import clean, say
@@ -56,10 +56,19 @@ def _print_head(console: Console, view: RunView) -> None:
     if run.tags:
         tags = ", ".join(f"{key}={value}" for key, value in run.tags.items())
         _print_field(console, "Tags", Text(clean(tags, REQUEST_LIMIT)))
+    if run.forked_from is not None:
+        _print_field(console, "Forked", Text(_fork_text(run.forked_from, view.forked)))
     if used := used_text(view):
         _print_field(console, "Used", Text(used))
     if view.plan is not None and view.plan.model:
         _print_field(console, "Planned", Text(f"by {clean(view.plan.model)}"))
+
+
+def _fork_text(origin: tuple[str, int], fork: RunForked | None) -> str:
+    name, offset = origin
+    changed = "; ".join(fork.changed) if fork is not None else ""
+    told = f"from {name}, as of offset {offset}" + (f": {changed}" if changed else "")
+    return clean(told, REQUEST_LIMIT)
 
 
 def _print_place(console: Console, view: RunView) -> None:

@@ -167,7 +167,7 @@ def _served_by(step: StepState) -> str:
 def _took(view: RunView, step: StepState) -> str:
     trace = view.traces.get(step.spec.id)
     if trace is None:
-        return ""
+        return "inherited" if step.inherited else ""
     if step.phase in AT_WORK:
         elapsed_s = time.time() - (trace.since_ms or 0) / 1000
         known = trace.since_ms is not None and elapsed_s >= SHOW_ELAPSED_FROM_S

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import ConsumerRecord
 
-from starlings.choreography import Ignored, RunPhase, reopen
+from starlings.choreography import Beginning, Ignored, RunPhase, reopen
 from starlings.kafka.codec import Received
 from starlings.messages import (
     HUMAN,
@@ -31,6 +31,7 @@ from starlings.messages import (
     ResumeRequested,
     RetryRequested,
     RunDone,
+    RunForked,
     RunOutcome,
     StepDone,
     StepOutcome,
@@ -60,6 +61,7 @@ _READ = frozenset(
     for kind in (
         PlanCreated,
         PlanRejected,
+        RunForked,
         RunDone,
         CancelRequested,
         PauseRequested,
@@ -90,6 +92,7 @@ class RunSummary:
     ended_ms: int | None = None
     text: str = ""
     tags: dict[str, str] = field(default_factory=dict)
+    forked_from: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -102,7 +105,7 @@ class Listed:
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
-        self._planned: PlanCreated | PlanRejected | None = None
+        self._planned: Beginning | None = None
         self._began_ms = 0
         self._done: RunDone | None = None
         self._ended_ms = 0
@@ -124,7 +127,7 @@ class Listed:
             self._reopen(fact)
         elif self._done is not None:
             return
-        elif isinstance(fact, PlanCreated | PlanRejected):
+        elif isinstance(fact, PlanCreated | PlanRejected | RunForked):
             if self._planned is None:
                 self._planned, self._began_ms = fact, at_ms
         elif isinstance(fact, RunDone):
@@ -207,7 +210,8 @@ class Listed:
     def summary(self) -> RunSummary:
         """Put the run into one line."""
         planned, done = self._planned, self._done
-        steps = len(planned.plan.steps) if isinstance(planned, PlanCreated) else 0
+        forked = planned if isinstance(planned, RunForked) else None
+        steps = len(planned.plan.steps) if isinstance(planned, PlanCreated | RunForked) else 0
         return RunSummary(
             run_id=self.run_id,
             status=self._status,
@@ -217,6 +221,7 @@ class Listed:
             ended_ms=self._ended_ms if done else None,
             text=done.text if done else "",
             tags=dict(planned.tags) if planned else {},
+            forked_from=forked.from_run if forked else None,
         )
 
 
@@ -252,7 +257,7 @@ class Listing:
 def _may_ask(fact: Message) -> bool:
     if isinstance(fact, PlanAmended):
         steps = [*fact.amendment.add, *fact.amendment.replace]
-    elif isinstance(fact, PlanCreated):
+    elif isinstance(fact, PlanCreated | RunForked):
         steps = fact.plan.steps
     else:
         return isinstance(fact, RetryRequested)  # which brings its plan along

@@ -39,6 +39,7 @@ from starlings.messages import (
     PlanRejected,
     RetryRequested,
     RunDone,
+    RunForked,
     RunSnapshot,
     StepDone,
     StepProgress,
@@ -84,6 +85,7 @@ class RunView:
         self.run: Run | None = None
         self.plan: PlanCreated | None = None
         self.rejected: PlanRejected | None = None
+        self.forked: RunForked | None = None
         self.done: RunDone | None = None
         self.chain = Chain()
         self.traces: dict[str, StepTrace] = {}
@@ -134,6 +136,8 @@ class RunView:
             self.plan = fact
         elif isinstance(fact, PlanRejected):
             self.rejected = fact
+        elif isinstance(fact, RunForked):
+            self.forked = fact
         else:
             return Ignored("the run is not planned yet")
         self._be_sure()

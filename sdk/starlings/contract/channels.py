@@ -37,6 +37,7 @@ from starlings.messages import (
     ResumeRequested,
     RetryRequested,
     RunDone,
+    RunForked,
     RunRequested,
     RunSnapshot,
     SignalReceived,
@@ -164,7 +165,7 @@ ROLES: tuple[Role, ...] = (
         reads={"events": FACTS, "agents": REGISTRY, DEAD_LETTERS: MARKS},
         writes={
             "requests": (RunRequested,),
-            "events": COMMANDS,
+            "events": (*COMMANDS, RunForked),
             DOMAIN_EVENTS: (),
             DEAD_LETTERS: MARKS,
         },

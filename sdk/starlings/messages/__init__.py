@@ -68,6 +68,7 @@ from .facts import (
     TimerKind,
     UndoSummary,
 )
+from .forking import InheritedResult, RunForked
 from .ids import (
     attempt_id,
     generation_id,
@@ -118,6 +119,7 @@ from .usage import Usage
 FACTS: tuple[type[Message], ...] = (
     PlanCreated,
     PlanRejected,
+    RunForked,
     ReplanScheduled,
     AmendmentProposed,
     PlanAmended,
@@ -205,6 +207,7 @@ __all__ = [
     "FailurePolicy",
     "ForEach",
     "Headers",
+    "InheritedResult",
     "InvariantBroken",
     "Item",
     "Message",
@@ -225,6 +228,7 @@ __all__ = [
     "RetryPolicy",
     "RetryRequested",
     "RunDone",
+    "RunForked",
     "RunOptions",
     "RunOutcome",
     "RunRequested",

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, JsonValue
 
-from .base import AgentName, Message, Model, RunId, StepId, is_none
+from .base import AgentName, Message, Model, RunId, StepId, is_false, is_none
 from .errors import ErrorInfo, Problem
 from .plan import Plan, RunOptions
 from .usage import Usage
@@ -122,6 +122,9 @@ class StepSummary(Model):
     output: JsonValue = None
     error: ErrorInfo | None = None
     undone: list[UndoSummary] = Field(default_factory=list)
+    inherited: bool = Field(
+        default=False, exclude_if=is_false, description="from the run that this one is a fork of"
+    )
 
 
 class RunDone(Message):

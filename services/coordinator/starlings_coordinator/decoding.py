@@ -28,6 +28,7 @@ from starlings.messages import (
     PlanCreated,
     PlanRejected,
     Problem,
+    RunForked,
     StarlingsError,
     StepDone,
     StepOutcome,
@@ -91,7 +92,8 @@ def stand_in(ledger: Ledger, record: ConsumerRecord, error: UndecodableMessage) 
     if kind == StepDone.CE_TYPE:
         return _failed_attempt(ledger, run_id or "", header(record.headers, "ce_id") or "", error)
     known = (ledger.runs, ledger.ended, ledger.parked)
-    if kind == PlanCreated.CE_TYPE and _is_id(run_id) and not any(run_id in runs for runs in known):
+    begins = kind in (PlanCreated.CE_TYPE, RunForked.CE_TYPE)
+    if begins and _is_id(run_id) and not any(run_id in runs for runs in known):
         problem = Problem(code=error.code, message=str(error), remedy=REMEDY)
         return PlanRejected(run_id=run_id, problems=[problem])
     return None

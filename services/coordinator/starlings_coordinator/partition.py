@@ -36,6 +36,7 @@ from starlings.messages import (
     ReplanScheduled,
     RetryRequested,
     RunDone,
+    RunForked,
     StepScheduled,
     StepSkipped,
     StopAnnounced,
@@ -59,6 +60,7 @@ from .upkeep import Upkeep
 log = structlog.get_logger()
 
 READ_PER_TURN = 64
+_BEGINS = (PlanCreated, PlanRejected, RunForked, RetryRequested)
 _CONFIRMING = {
     model.CE_TYPE: model.NAME
     for model in (
@@ -180,7 +182,7 @@ class Partition:
         run_id = getattr(received.message, "run_id", "")
         parked = self.ledger.is_parked(run_id)
         change = self.ledger.fold(place, received.message)
-        if isinstance(received.message, PlanCreated | PlanRejected | RetryRequested):
+        if isinstance(received.message, _BEGINS):
             self._count.runs_begun += isinstance(change, Change)
             if isinstance(change, Change) and received.envelope.traceparent:
                 self._traces[run_id] = received.envelope.traceparent

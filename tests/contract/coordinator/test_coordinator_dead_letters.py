@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import pytest
+from support.forks import forked
 from support.waiting import wait_until
 
 from starlings.blobs import Claim
@@ -175,10 +176,18 @@ async def test_a_plan_of_5000_steps_travels_by_claim_check(stage):
     await stage.work("r", "s3")
 
 
-async def test_a_plan_whose_blob_is_gone_rejects_its_run(stage):
-    where = await stage.publisher.codec.encode(
+@pytest.mark.parametrize(
+    "beginning",
+    [
         PlanCreated(run_id="r", request=LARGE, plan=Plan(steps=[step("a")])),
-        id=message_id("r", "plan_created"),
+        forked(step("a"), step("b", "a"), inherited={"a": LARGE}),
+    ],
+    ids=["a plan", "a fork"],
+)
+async def test_a_plan_whose_blob_is_gone_rejects_its_run(stage, beginning):
+    where = await stage.publisher.codec.encode(
+        beginning,
+        id=message_id("r", beginning.NAME),
         subject="r",
     )
     gone(stage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.forks import forked
 
 from starlings.messages import (
     CancelRequested,
@@ -113,3 +114,37 @@ async def test_facts_of_unknown_type_are_passed_over(stage):
     await stage.end("r")
     assert actor.coordinator.counters.undecodable == 0
     assert not stage.on(stage.topics.dead_letters)
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["one coordinator", "a crash in between"])
+async def test_a_fork_goes_on_from_what_it_has_inherited_and_is_repeated_without_effect(
+    stage, crash
+):
+    actor = await (await stage.start()).ready()
+    fork = forked(step("a"), step("b", "a"), step("c", "b"), inherited={"a": "from there"})
+    await stage.tell(fork)
+    await stage.play("r", "b")
+    if crash:
+        await actor.crash()
+        await (await stage.start()).ready()
+    await stage.tell(fork)
+    await stage.play("r", "c")
+    end = await stage.end("r")
+    assert [(s.step_id, s.attempts, s.inherited) for s in end.steps] == [
+        ("a", 0, True),
+        ("b", 1, False),
+        ("c", 1, False),
+    ]
+    assert set(stage.works("r")) == {work_id("r", "b"), work_id("r", "c")}
+    first = next(seen.message for seen in stage.all(StepReady, "r"))
+    assert first.context[0].output == "from there"
+    await stage.tell(fork)
+    await stage.see(lambda: len(stage.all(RunDone, "r")) == 2, "the end is said again")
+
+
+async def test_a_fork_whose_steps_have_no_agent_fails_by_its_policy(stage):
+    await (await stage.start()).ready()
+    await stage.tell(forked(step("a"), step("b", "a", agent="nobody"), inherited={"a": 1}))
+    end = await stage.end("r")
+    assert end.error.code == "unknown_agent"
+    assert end.outcome is RunOutcome.FAILED

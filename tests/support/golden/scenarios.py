@@ -16,12 +16,16 @@ from starlings.messages import (
     Condition,
     ErrorInfo,
     ForEach,
+    InheritedResult,
     PauseRequested,
+    Plan,
     PlanRejected,
     Problem,
     ReplanRequested,
     ResumeRequested,
     RetryPolicy,
+    RunForked,
+    RunOptions,
     SignalReceived,
     SignalWait,
     Step,
@@ -320,6 +324,37 @@ def _propose(recorder: Recorder, number: int, amendment: Amendment) -> None:
     recorder.tell(f"replanned/amendment_proposed/{number}", fact)
 
 
+def forked(recorder: Recorder) -> None:
+    """A run goes on otherwise from what another one came to; what is inherited is never undone."""
+    flight = TRIP[0].model_copy(update={"compensate": Compensation(agent="flights")})
+    original = Told(recorder, "original", flight, *TRIP[1:])
+    original.ok("flight", {"id": "F7"})
+    original.ok("car", {"id": "C1"}, **UNDO)
+    room = TRIP[2].model_copy(update={"task": "book a small room"})
+    fork = Told(recorder, "fork")
+    fork.agents |= original.agents
+    begun = RunForked(
+        run_id="fork",
+        from_run="original",
+        from_offset=len(recorder.lines) - 1,
+        plan=Plan(steps=[flight, TRIP[1], room, TRIP[3]]),
+        options=RunOptions(routing={"hotels": {"v2": 1.0}}, timeout_s=60),
+        inherited=[InheritedResult(step_id="flight", output={"id": "F7"}, summary="booked")],
+        changed=["a plan of its own", "hotels=v2"],
+        requested_by="Ann",
+    )
+    recorder.tell("fork/run_forked", begun)
+    original.ok("hotel", {"id": "H3"})
+    fork.ok("car", {"id": "C2"}, **UNDO)
+    original.ok("pay", {"paid": 9})
+    fork.fail("hotel", code="full", message="no room")
+    fork.undone("car", 1)
+    recorder.tell("fork/run_forked", begun)  # a repeat
+    wrong = InheritedResult(step_id="pay", output=1)
+    contradicts = begun.model_copy(update={"run_id": "wrong", "inherited": [wrong]})
+    recorder.tell("wrong/run_forked", contradicts)
+
+
 SCENARIOS: dict[str, Callable[[Recorder], None]] = {
     "demo": demo,
     "retry": retry,
@@ -340,6 +375,7 @@ SCENARIOS: dict[str, Callable[[Recorder], None]] = {
     "foreach": foreach,
     "replanned": replanned,
     "budget": budget,
+    "forked": forked,
 }
 
 

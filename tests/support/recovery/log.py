@@ -19,6 +19,7 @@ from starlings.messages import (
     PlanRejected,
     RetryRequested,
     RunDone,
+    RunForked,
     RunOptions,
     RunOutcome,
     RunSnapshot,
@@ -71,6 +72,7 @@ class Story:
     ended: bool = False
     given_up: bool = False  # the run's grace has passed
     rewound: dict[str, int] = field(default_factory=dict)  # step → its last attempt of before
+    inherited: set[str] = field(default_factory=set)  # and not done again since
     replans: Replans = field(default_factory=Replans)
 
     def tell(self, fact: Message) -> None:
@@ -112,6 +114,7 @@ class Story:
         self.generation, self.ended = fact.generation, False
         if not fact.compensation:
             self.given_up = False
+            self.inherited -= self.skipped  # conditions are judged again
             for known in (self.failed, self.hopeless, self.out):
                 known.clear()
 
@@ -132,6 +135,7 @@ class Story:
     def undo(self, ready: CompensationReady) -> None:
         """Check that a step is undone after all that depends on it, directly or not."""
         place = (ready.step_id, ready.attempt)
+        assert ready.step_id not in self.inherited, f"{place} belongs to another run"
         if self.compensable.get(ready.step_id) != ready.attempt:
             return  # a late result, or an attempt of which nobody has heard: as soon as can be
         for name in self.dependents(ready.step_id):
@@ -193,6 +197,7 @@ class Story:
         if place in self.released:
             return
         self.replans.apply(self)
+        assert ready.step_id not in self.inherited, f"{place} was inherited, and is done again"
         for name in self._spec(ready.step_id).depends_on:
             if not self._settled(name):
                 why = f"{place} released before {name} has settled in the log"
@@ -268,10 +273,8 @@ class Log:
 
     def _tell(self, record: Record) -> None:
         fact = record.message
-        if isinstance(fact, PlanCreated | PlanRejected):
-            plan = fact.plan if isinstance(fact, PlanCreated) else None
-            options = fact.options if isinstance(fact, PlanCreated) else RunOptions()
-            self.stories.setdefault(fact.run_id, Story(plan, options))
+        if isinstance(fact, PlanCreated | PlanRejected | RunForked):
+            self.stories.setdefault(fact.run_id, _beginning(fact))
         elif isinstance(fact, RunDone):
             first = self.ends.get(fact.run_id)
             if first is not None and first.message.generation == fact.generation:
@@ -290,6 +293,16 @@ class Log:
             story.release(ready)
         else:
             story.undo(ready)
+
+
+def _beginning(fact: PlanCreated | PlanRejected | RunForked) -> Story:
+    if isinstance(fact, PlanRejected):
+        return Story(None, RunOptions())
+    story = Story(fact.plan, fact.options)
+    for result in fact.inherited if isinstance(fact, RunForked) else ():
+        (story.skipped if result.skipped else story.succeeded).add(result.step_id)
+        story.inherited.add(result.step_id)
+    return story
 
 
 def _in_order(fact: RunSnapshot) -> str:

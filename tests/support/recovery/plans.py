@@ -16,6 +16,7 @@ from starlings.messages import (
     Condition,
     FailurePolicy,
     ForEach,
+    InheritedResult,
     Message,
     Plan,
     PlanCreated,
@@ -23,6 +24,7 @@ from starlings.messages import (
     Problem,
     ReplanReady,
     RetryPolicy,
+    RunForked,
     RunOptions,
     SignalWait,
     SkippedPolicy,
@@ -113,7 +115,7 @@ def random_options(rng: Random) -> RunOptions:
 
 
 def random_beginning(rng: Random, run_id: str) -> Message:
-    """Draw what a planner says of a request: mostly a plan, at times a rejection or nonsense."""
+    """Draw what a run begins with: mostly a plan, at times a rejection, nonsense or a fork."""
     kind = rng.random()
     if kind < 0.05:
         problem = Problem(code="cannot", message="no", remedy="ask otherwise")
@@ -121,7 +123,36 @@ def random_beginning(rng: Random, run_id: str) -> Message:
     if kind < 0.1:
         circle = Plan(steps=[Step(id="a", agent="math", task="x", depends_on=["a"])])
         return PlanCreated(run_id=run_id, plan=circle)
+    if kind < 0.2:
+        return random_fork(rng, run_id)
     return PlanCreated(run_id=run_id, plan=random_plan(rng), options=random_options(rng))
+
+
+def random_fork(rng: Random, run_id: str) -> RunForked:
+    """Draw a run that begins on results of another one: of steps, and of items of lists."""
+    plan = random_plan(rng)
+    whole: set[str] = set()
+    inherited = []
+    for step in plan.steps:
+        if not whole.issuperset(step.depends_on) or rng.random() < 0.4:
+            continue
+        if step.foreach is not None and rng.random() < 0.7:
+            items = step.foreach.items if isinstance(step.foreach.items, list) else []
+            names = [f"{step.id}[{n}]" for n in range(len(items) + 1) if rng.random() < 0.5]
+        else:
+            names = [step.id]
+            whole.add(step.id)
+        skipped = step.when is not None and rng.random() < 0.5
+        output = None if skipped else {"pick": rng.randrange(1_000)}
+        inherited += [InheritedResult(step_id=n, output=output, skipped=skipped) for n in names]
+    return RunForked(
+        run_id=run_id,
+        from_run="original",
+        from_offset=1,
+        plan=plan,
+        options=random_options(rng),
+        inherited=inherited,
+    )
 
 
 def another_plan(rng: Random, ready: ReplanReady) -> Amendment:

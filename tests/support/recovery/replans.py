@@ -38,10 +38,12 @@ class Replans:
         replaced = [step.id for step in fact.amendment.replace]
         named = {*fact.amendment.remove, *replaced, *fact.amendment.invalidate}
         begun = {name for name, _ in story.released} | story.skipped | story.words
+        begun |= story.inherited
         begun |= {name.partition("[")[0] for name in begun}
         self.again = {name for name in named if name in begun or story.may_have_settled(name)}
         for name in list(self.again):
             self.again |= {name, *story.items(name), *story.dependents(name)}
+        story.inherited.difference_update(self.again)
         self.before = {name: copy.deepcopy(getattr(story, name)) for name in _KEPT}
         for known in (story.skipped, story.words):  # what is said from now on may count again
             known.difference_update(self.again)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from rich.console import Console
+from support.forks import forked
 from support.runs import BEGIN_MS, Story, failed, ok, step
 
 from starlings.cli.documents import run_document
@@ -99,3 +100,15 @@ def test_a_page_and_a_document_tell_who_asked_which_model_with_what(capsys):
 
 def test_of_a_run_that_is_not_planned_nothing_is_told():
     assert used_text(RunView("r")) == ""
+
+
+def test_a_page_and_a_document_of_a_fork_tell_where_it_comes_from_and_what_it_inherited(capsys):
+    view = RunView("r")
+    tell(view, forked("a", "b<a", inherited={"a": "said before"}))
+    document = run_document(view)
+    assert document["forked_from"] == {"run_id": "o", "offset": 41, "changed": ["model=large"]}
+    assert [(s["id"], s["inherited"]) for s in document["steps"]] == [("a", True), ("b", False)]
+    print_run(Console(width=80, file=sys.stdout), view)
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "Forked from o, as of offset 41: model=large" in lines
+    assert "✓ a math said before inherited" in lines

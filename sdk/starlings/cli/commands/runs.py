@@ -104,6 +104,8 @@ def _print_runs(found: list[RunSummary], limit: int, where: str) -> None:
         began, steps = moment_text(run.began_ms), f"{run.steps:,}"
         status = Text(run.status, style=style)
         asked = clean(run.request) or ("(a plan of its own)" if run.steps else "")
+        if run.forked_from is not None:
+            asked = f"fork of {clean(run.forked_from)}: {asked}"
         rows.append([clean(run.run_id), status, began, took, steps, asked])
     columns = ("run", "status", "began", "took", "steps", "request")
     print_table(out, columns, rows, right=(4,), one_line=True)
