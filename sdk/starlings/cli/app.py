@@ -13,6 +13,7 @@ from .commands import (
     dlq,
     doctor,
     emit,
+    events,
     new,
     plan,
     run,
@@ -52,5 +53,19 @@ def _options(
     """Plans of AI agents, run as choreography on Kafka."""
 
 
-for module in (system, run, emit, runs, control, plan, agents, new, topics, dlq, broker, doctor):
+for module in (
+    system,
+    run,
+    emit,
+    runs,
+    control,
+    plan,
+    agents,
+    new,
+    topics,
+    events,
+    dlq,
+    broker,
+    doctor,
+):
     module.register(app)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from starlings.choreography import (
     Chain,
     Change,
+    Decision,
     Ignored,
     Phase,
     Run,
@@ -94,6 +95,7 @@ class RunView:
         self.amendments: list[PlanAmended | AmendmentRejected] = []  # what became of each
         self.facts = 0
         self.refused: str | None = None  # why the latest fact changed nothing
+        self.decided: tuple[Decision, ...] = ()  # what the latest fact newly required
         self.since: int | None = None
         self._cancel: CancelRequested | None = None
         self._held: list[Received] = []  # until a snapshot tells what was before them
@@ -107,6 +109,7 @@ class RunView:
         self._trace(received.message, received.timestamp_ms)
         outcome = self._fold(received)
         self.refused = outcome.reason if isinstance(outcome, Ignored) else None
+        self.decided = outcome.decisions if isinstance(outcome, Change) else ()
         if self.refused is None:
             self._count(received.message)
         if isinstance(received.message, PlanAmended | AmendmentRejected) and not self.refused:

@@ -13,11 +13,25 @@ from starlings.cli.app import app
 DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
 RUNS = ["run", "emit", "runs", "show", "watch", "output", "cancel", "plan", "validate"]
 WORDS = ["pause", "resume", "replan", "retry", "signal", "approve", "reject", "answer"]
-TOP = ["demo", "dev", *RUNS, *WORDS, "agents", "agent", "new", "topics", "dlq", "broker", "doctor"]
+TOP = [
+    "demo",
+    "dev",
+    *RUNS,
+    *WORDS,
+    "agents",
+    "agent",
+    "new",
+    "topics",
+    "events",
+    "dlq",
+    "broker",
+    "doctor",
+]
 NESTED = {
     "agent": ["run", "try"],
     "new": ["agent"],
     "topics": ["ensure", "check", "ls"],
+    "events": ["ls", "show"],
     "dlq": ["ls", "show", "redrive", "discard"],
     "broker": ["up", "down", "status", "logs", "reset"],
 }
@@ -80,6 +94,10 @@ def test_the_page_about_the_command_line_names_every_command_and_exit_code():
         ["run", "x", "--local", "--no-wait"],
         ["runs", "--since", "yesterday"],
         ["broker", "up", "--port", "70000"],
+        ["events", "ls", "--since", "yesterday"],
+        ["events", "ls", "--offsets", "9"],
+        ["events", "show", "r", "--tree", "--timeline"],
+        ["events", "show", "0/1", "--tree"],
         ["dlq", "ls", "--state", "shut"],
         ["dlq", "redrive"],
         ["dlq", "redrive", "t/0/1", "--all"],
