@@ -12,7 +12,7 @@ import structlog
 from pydantic import JsonValue
 
 from starlings.choreography.context import resolve
-from starlings.messages import CompensationReady, ErrorInfo, StepReady
+from starlings.messages import CompensationReady, ErrorInfo, ModelOverride, StepReady
 
 from .model_port import ModelPort, Spent
 from .once import Call, Once, current_once
@@ -64,6 +64,7 @@ class StepContext:
     memory: Once = field(default_factory=current_once, repr=False, compare=False)
     model_port: ModelPort | None = field(default=None, repr=False, compare=False)
     spent: Spent | None = field(default=None, repr=False, compare=False)
+    override: ModelOverride | None = field(default=None, repr=False, compare=False)
 
     @property
     def log(self) -> Any:
@@ -89,12 +90,19 @@ class StepContext:
     def model(self) -> StepModel:
         """The language model of this agent; its answers are kept, and what they cost counts.
 
+        Asked as the run wants it, where that says otherwise than the agent.
+
         Raises:
-            StepFailed: `no_model`.
+            StepFailed: `no_model`; `model_not_allowed` where the run asks for another.
         """
         if self.model_port is None:
             raise no_model(self.agent)
-        return StepModel(self.model_port, self.memory, self.spent or Spent(), tell=self.heartbeat)
+        port, told = self.model_port, self.override
+        if told is not None and (told.model is not None or told.temperature is not None):
+            port = port.for_run(told.model, temperature=told.temperature)
+        prompt = told.prompt if told is not None else None
+        spent = self.spent or Spent()
+        return StepModel(port, self.memory, spent, tell=self.heartbeat, prompt=prompt)
 
     async def heartbeat(self, progress: Any = None) -> None:
         """Give a sign of life, with anything JSON-serialisable that tells how far the step is."""
@@ -138,6 +146,7 @@ def step_context(
         on_heartbeat=on_heartbeat,
         model_port=model,
         spent=spent,
+        override=ready.model,
     )
 
 

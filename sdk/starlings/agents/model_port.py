@@ -67,6 +67,9 @@ class ModelPort(Protocol):
     def using(self, model: str, *, temperature: float | None = None) -> ModelPort:
         """Return a port to another model of the same server."""
 
+    def for_run(self, model: str | None, *, temperature: float | None = None) -> ModelPort:
+        """Return a port to the model that a run asks for; raise `ModelFailed` where it may not."""
+
 
 @dataclass
 class Spent:

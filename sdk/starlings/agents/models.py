@@ -121,3 +121,6 @@ class _LaterModel:
 
     def using(self, model: str, *, temperature: float | None = None) -> ModelPort:
         return self._opened().using(model, temperature=temperature)
+
+    def for_run(self, model: str | None, *, temperature: float | None = None) -> ModelPort:
+        return self._opened().for_run(model, temperature=temperature)

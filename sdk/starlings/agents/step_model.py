@@ -51,8 +51,10 @@ class StepModel:
         *,
         tell: Tell | None = None,
         label: str = "",
+        prompt: str | None = None,
     ) -> None:
         self._port = port
+        self._prompt = prompt
         self._memory = memory
         self._spent = spent
         self._tell = tell
@@ -62,7 +64,9 @@ class StepModel:
         """Ask another model of the same server, as in a debate of several."""
         port = self._port.using(model, temperature=temperature)
         label = f"{model}/{temperature}"
-        return StepModel(port, self._memory, self._spent, tell=self._tell, label=label)
+        return StepModel(
+            port, self._memory, self._spent, tell=self._tell, label=label, prompt=self._prompt
+        )
 
     async def text(self, task: str, *, instructions: str | Prompt = "") -> str:
         """Ask for a text.
@@ -115,6 +119,7 @@ class StepModel:
             ModelAway: the model cannot be asked now.
             ModelFailed: it gave no usable answer.
         """
+        messages = self._instructed(messages)
 
         async def ask() -> JsonValue:
             telling = StreamedText(self._tell) if self._tell and self._port.streams else None
@@ -156,6 +161,7 @@ class StepModel:
             ModelAway: the model cannot be asked now.
             ModelFailed: it gave no usable answer.
         """
+        messages = self._instructed(messages)
 
         async def ask() -> JsonValue:
             answer = await self._port.structured(
@@ -175,6 +181,14 @@ class StepModel:
         place = self._place(key, [list(map(dict, messages)), schema])
         kept: Any = await self._once(place, ask, valid)
         return kept["value"]
+
+    def _instructed(self, messages: Messages) -> Messages:
+        """Add the run's own instructions behind those of the agent."""
+        if self._prompt is None:
+            return messages
+        first = messages[0] if messages and messages[0].get("role") == "system" else None
+        own = f"{first.get('content')}\n\n" if first is not None else ""
+        return [system(f"{own}{self._prompt}"), *messages[first is not None :]]
 
     async def _once(
         self,

@@ -16,7 +16,7 @@ from starlings.messages.compensations import (
 from starlings.messages.errors import ErrorInfo, InvariantBroken
 from starlings.messages.facts import RunDone, StepSummary, StopAnnounced, UndoSummary
 from starlings.messages.ids import attempt_id, replan_id, undo_id
-from starlings.messages.plan import Approval, Plan, Timeouts
+from starlings.messages.plan import Approval, ModelOverride, Plan, Step, Timeouts
 from starlings.messages.replanning import ReplanReady, ReplanScheduled
 from starlings.messages.steps import (
     ApprovalRequested,
@@ -271,7 +271,12 @@ def step_ready(run: Run, step: StepState) -> StepReady:
         timeouts=run.timeouts(step),
         variant=step.variant,
         generation=run.generation,
+        model=_asked(run, step.spec),
     )
+
+
+def _asked(run: Run, spec: Step) -> ModelOverride | None:
+    return run.options.model if spec.model is None else spec.model.over(run.options.model)
 
 
 _OF_A_STEP: dict[DecisionKind, Callable[[Run, StepState], Message]] = {

@@ -30,6 +30,7 @@ from .structured import Adapt, Validate, Wanted, as_it_is, no_problems
 from .turns import read_turn, schema_problems
 
 REPAIR_ROUNDS = 2
+MOST_OTHERS = 64  # each is kept as long as its client; anybody may write to the log
 _SHOWN_PROBLEMS = 20
 
 _log = structlog.get_logger(__name__)
@@ -45,6 +46,11 @@ class Answer:
     usage: Usage
     model: str
     rounds: int
+
+
+def _not_allowed(message: str) -> ModelFailed:
+    remedy = "choose one of STARLINGS_MODELS_ALLOWED, or have it named there"
+    return ModelFailed(message, code=errors.NOT_ALLOWED, remedy=remedy)
 
 
 def no_usage(_usage: Usage) -> None:
@@ -109,7 +115,8 @@ class ModelClient:
         if key not in self._others:
             here = self.endpoint
             # a price that was set is that of the model it was set for
-            there = here if here.offline else replace(here, model=model, price=None)
+            price = here.price if model == here.model else None
+            there = here if here.offline else replace(here, model=model, price=price)
             changed: dict[str, Any] = {"model": model}
             if temperature is not None:
                 changed["temperature"] = temperature
@@ -117,6 +124,21 @@ class ModelClient:
             cassette = self._connect().cassette
             self._others[key] = ModelClient(settings, endpoint=there, cassette=cassette)
         return self._others[key]
+
+    def for_run(self, model: str | None, *, temperature: float | None = None) -> ModelClient:
+        """Return a client for the model that a run asks for, of the same server.
+
+        Raises:
+            ModelFailed: `model_not_allowed`: it is not among the models that runs may ask for, or
+                they have asked for too many.
+        """
+        allowed = self._settings.models_allowed
+        if model is not None and allowed and model not in allowed:
+            raise _not_allowed(f"runs may not ask for the model {model!r}")
+        chosen = (model or self.endpoint.model, temperature)
+        if chosen not in self._others and len(self._others) >= MOST_OTHERS:
+            raise _not_allowed(f"runs have asked for {MOST_OTHERS} other models and temperatures")
+        return self.using(chosen[0], temperature=temperature)
 
     @property
     def endpoint(self) -> Endpoint:

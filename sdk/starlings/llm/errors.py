@@ -21,6 +21,7 @@ OUTPUT_TRUNCATED = "model_output_truncated"
 OUTPUT_INVALID = "model_output_invalid"
 REFUSED = "model_refused"
 NOT_RECORDED = "model_not_recorded"
+NOT_ALLOWED = "model_not_allowed"
 
 RATE_LIMITED = "model_rate_limited"
 UNAVAILABLE = "model_unavailable"

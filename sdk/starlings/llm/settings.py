@@ -153,6 +153,12 @@ class LlmSettings(BaseSettings):
         validation_alias="STARLINGS_MODEL_CIRCUIT_OPEN_S",
         description="how long it is left alone then; 0: never",
     )
+    models_allowed: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_read_list)] = Field(
+        default=(),
+        validation_alias="STARLINGS_MODELS_ALLOWED",
+        description="models that runs may ask for by name, divided by commas; unset: any of the"
+        " server's",
+    )
     price: Annotated[PriceSetting, NoDecode] = Field(
         default=None,
         validation_alias="STARLINGS_MODEL_PRICE",

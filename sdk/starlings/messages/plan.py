@@ -123,6 +123,30 @@ class SkippedPolicy(StrEnum):
     SKIP = "skip"
 
 
+class ModelOverride(Model):
+    """How models are to be asked otherwise than their agents would; null: as they would.
+
+    Nothing here says where a model is asked, or with which key: that stays with the agent.
+    """
+
+    model: str | None = Field(
+        default=None, min_length=1, max_length=200, description="by the name its server gives it"
+    )
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    prompt: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=20_000,
+        description="further instructions, behind those of the agent",
+    )
+
+    def over(self, other: ModelOverride | None) -> ModelOverride:
+        """Say what holds where another one holds unless this one says otherwise."""
+        if other is None:
+            return self
+        return other.model_copy(update=self.model_dump(exclude_none=True))
+
+
 class Step(Model):
     """One unit of work for one agent, or something that the run waits for.
 
@@ -160,6 +184,11 @@ class Step(Model):
         default=None,
         exclude_if=is_none,
         description="what skipped dependencies mean; None: the step is skipped where all are",
+    )
+    model: ModelOverride | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="how its agent's model is asked; goes before what the run says",
     )
 
 
@@ -212,6 +241,9 @@ class RunOptions(Model):
     routing: dict[AgentName, dict[VariantName, Share]] = Field(
         default_factory=dict,
         description="share of the runs whose steps for an agent go to a variant of it",
+    )
+    model: ModelOverride | None = Field(
+        default=None, exclude_if=is_none, description="how the models of its steps are asked"
     )
 
 

@@ -17,6 +17,7 @@ from .plan import (
     UNDO_QUEUE_S,
     Budget,
     FailurePolicy,
+    ModelOverride,
     RetryPolicy,
     RunOptions,
     Share,
@@ -56,6 +57,9 @@ class RunRequested(Message):
         default=None, gt=0, le=86_400, exclude_if=is_none, description="None: 120"
     )
     routing: dict[AgentName, dict[VariantName, Share]] | None = None
+    model: ModelOverride | None = Field(
+        default=None, exclude_if=is_none, description="how the models of its steps are asked"
+    )
 
     def options(self) -> RunOptions:
         """Collect the run's choices, with defaults for what was left out."""

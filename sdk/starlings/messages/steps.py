@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue
 from .amendments import Amendment
 from .base import AgentName, Message, Model, RunId, StepId, VariantName, is_false, is_none
 from .errors import ErrorInfo
-from .plan import Approval, Compensation, Timeouts
+from .plan import Approval, Compensation, ModelOverride, Timeouts
 from .usage import Usage
 
 
@@ -72,6 +72,9 @@ class StepReady(Message):
     timeouts: Timeouts = Field(default_factory=Timeouts)
     variant: VariantName | None = Field(default=None, description="of the agent; None: the usual")
     generation: int = Field(default=0, ge=0, description="how often the run was reopened")
+    model: ModelOverride | None = Field(
+        default=None, exclude_if=is_none, description="how the agent's model is to be asked"
+    )
 
     def leaves_nulls_out(self) -> bool:
         """Tell all but "no limit", which is a null that is not the default."""

@@ -33,6 +33,7 @@ from starlings.messages import (
     FailurePolicy,
     ForEach,
     InheritedResult,
+    ModelOverride,
     Plan,
     PlanAmended,
     PlanCreated,
@@ -131,6 +132,20 @@ def test_a_cancel_that_came_before_the_fork_ends_it_before_anything_begins():
     fork = Fork("a", "b<a", inherited={"a": 1}, cancel=CancelRequested(run_id="r"))
     assert fork.phases() == {"a": "done", "b": "cancelled"}
     assert fork.end.outcome is RunOutcome.CANCELLED
+
+
+def test_steps_are_told_how_their_models_are_asked_by_the_run_and_by_themselves():
+    of_run = ModelOverride(model="large", temperature=0.5)
+    own = step("b", model=ModelOverride(model="own", prompt="Be brief."))
+    fork = Fork("a", own, inherited={}, model=of_run)
+    told = {d.step_id: message_for(fork.run, d) for d in fork.change.decisions}
+    assert told["a"].model == of_run
+    both = {"model": "own", "temperature": 0.5, "prompt": "Be brief."}
+    assert told["b"].model.model_dump() == both
+    alone = Fork("a", own, inherited={})
+    plain, kept = (message_for(alone.run, d) for d in alone.change.decisions)
+    assert kept.model == own.model
+    assert b"model" not in plain.as_json()
 
 
 # -- lists -----------------------------------------------------------------------------------------
