@@ -6,6 +6,7 @@ started that a predecessor may have been at work on, the tail of `events` is rea
 predecessor's last commit on, and where it holds the step's result there is nothing left to do.
 
 The predecessor's clock is compared with the brokers' there. `SKEW_MS` is how far they may differ.
+Results from before a rewind of the group do not count: whoever rewinds wants the work done again.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Settled:
         self._reading = asyncio.Lock()
         self._serial = -1
         self._since_ms = 0
-        self._results: set[bytes] = set()
+        self._results: dict[bytes, int] = {}  # id → when it came last
 
     def concerns(self, received: Received) -> bool:
         """Say whether others may have done this work; of most, none has."""
@@ -80,12 +81,13 @@ class Settled:
                 self._results = await self._read(since_ms - FURTHER_MS)
                 self._serial = max(inherited.serial, self._serial)
                 self._since_ms = since_ms - FURTHER_MS
-        if result.encode() not in self._results:
+        found_ms = self._results.get(result.encode())
+        if found_ms is None or found_ms < inherited.rewound_ms:
             return False
         log.info("not done again: its result is in the log", result=result)
         return True
 
-    async def _read(self, since_ms: int) -> set[bytes]:
+    async def _read(self, since_ms: int) -> dict[bytes, int]:
         places = [
             TopicPartition(self._topic, number)
             for number in await self._connection.partitions(self._topic)
@@ -102,8 +104,8 @@ class Settled:
 
 async def _results_before(
     consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]
-) -> set[bytes]:
-    results: set[bytes] = set()
+) -> dict[bytes, int]:
+    results: dict[bytes, int] = {}
     loop = asyncio.get_running_loop()
     alive = loop.time()
     while any([await consumer.position(place) < end for place, end in ends.items()]):
@@ -112,7 +114,7 @@ async def _results_before(
             for record in records:
                 headers = dict(record.headers)
                 if headers.get("ce_type") in _RESULTS:
-                    results.add(headers.get("ce_id", b""))
+                    results[headers.get("ce_id", b"")] = record.timestamp
         if batches:
             alive = loop.time()
             await asyncio.sleep(0)  # what is at work goes on

@@ -65,7 +65,12 @@ class Tool:
         )
         parameters = {k: v for k, v in schema.items() if k not in {"title", "description"}}
         parameters.setdefault("properties", {})
-        return ToolDefinition(name=self.name, description=self.description, parameters=parameters)
+        return ToolDefinition(
+            name=self.name,
+            description=self.description,
+            parameters=parameters,
+            idempotent=self.idempotent,
+        )
 
     def problems(self, args: Mapping[str, Any], *, unknown: Collection[str] = ()) -> list[str]:
         """List all that is wrong with arguments; those named in `unknown` will be known later."""

@@ -34,7 +34,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from .connection import Connection
 from .execution import Counters
-from .offsets import told_at_ms
+from .offsets import rewound_at_ms, told_at_ms
 from .partition import Commit, Inheritance, Limits, Partition, Record
 from .pool import Pool
 from .readback import Ends, committed, ends_of, read_back, starting_point
@@ -244,6 +244,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
         begin = (await consumer.beginning_offsets([tp]))[tp]
         end = (await consumer.end_offsets([tp]))[tp]
         done = starting_point(tp, commit, Ends(begin, end))
+        partition.heed(rewound_at_ms(commit.metadata) if commit else 0)
         ids = partition.ids
         if ids.end < done.low:
             ids = await read_back(
@@ -251,7 +252,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the client
             )
         partition.reopen(done, ids)
         told_ms = told_at_ms(commit.metadata) if commit else 0
-        partition.inherit(Inheritance(end, told_ms, self._pool.serial))
+        partition.inherit(Inheritance(end, told_ms, self._pool.serial, partition.rewound_ms))
         if self._pool.custody is not None:
             self._pool.custody.opened(tp.partition, partition.offsets.done, end)
         consumer.seek(tp, partition.offsets.low)

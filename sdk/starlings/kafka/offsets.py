@@ -11,6 +11,8 @@ Rules:
   log holds back nothing and costs no run of its own.
 - The metadata names the low watermark it belongs to. A commit made by another tool, or moved to
   another offset (as mirroring tools do), is recognised and not believed.
+- A group that was moved by hand (`starlings group rewind`) carries the mark of that from then on:
+  what a member remembers from before it is void.
 - A repeated `finish` changes nothing. One may come before the delivery: work goes on over a
   rebalance, after which everything unfinished is fetched again.
 """
@@ -58,13 +60,16 @@ def merge(first: Done, second: Done) -> Done:
     return Done(low, tuple(ranges))
 
 
-def encode(done: Done, *, limit: int = BROKER_LIMIT, at_ms: int | None = None) -> str:
+def encode(
+    done: Done, *, limit: int = BROKER_LIMIT, at_ms: int | None = None, rewound_ms: int = 0
+) -> str:
     """Write commit metadata of at most `limit` characters, with the time it tells of, if any.
 
-    What does not fit is left out from the far end: those offsets would run again after a crash,
-    which is the safe side.
+    `rewound_ms` is the mark of the last rewind. What does not fit is left out from the far end:
+    those offsets would run again after a crash, which is the safe side.
     """
-    head = f"{VERSION}:{done.low}{'' if at_ms is None else f'@{at_ms}'}:"
+    at = "" if at_ms is None else f"@{at_ms}"
+    head = f"{VERSION}:{done.low}{at}{f'~{rewound_ms}' if rewound_ms else ''}:"
     room = (limit - len(head)) // 4 * 3
     data = bytearray()
     at = done.low
@@ -83,7 +88,7 @@ def decode(offset: int, metadata: str) -> Done:
         return Done(offset)
     version, _, rest = metadata.partition(":")
     head, _, body = rest.partition(":")
-    low = head.partition("@")[0]
+    low = head.partition("~")[0].partition("@")[0]
     if version != VERSION or low != str(offset):
         raise ForeignMetadata(f"written by something else, or for another offset: {metadata[:80]}")
     try:
@@ -95,8 +100,19 @@ def decode(offset: int, metadata: str) -> Done:
 
 def told_at_ms(metadata: str) -> int:
     """Read the time that commit metadata tell of, in Unix ms; 0 where they say none."""
-    at = metadata.partition(":")[2].partition(":")[0].partition("@")[2]
+    at = _head(metadata).partition("~")[0].partition("@")[2]
     return int(at) if at.isdecimal() else 0
+
+
+def rewound_at_ms(metadata: str) -> int:
+    """Read the mark of the last rewind, a time of the brokers in Unix ms; 0: there was none."""
+    mark = _head(metadata).partition("~")[2]
+    return int(mark) if mark.isdecimal() else 0
+
+
+def _head(metadata: str) -> str:
+    version, _, rest = metadata.partition(":")
+    return rest.partition(":")[0] if version == VERSION else ""
 
 
 def _ranges(low: int, numbers: Sequence[int]) -> tuple[Range, ...]:
@@ -212,9 +228,11 @@ class Offsets:
             self.position = position
             self._advance(position)
 
-    def encoded(self, *, limit: int = BROKER_LIMIT, at_ms: int | None = None) -> str:
+    def encoded(
+        self, *, limit: int = BROKER_LIMIT, at_ms: int | None = None, rewound_ms: int = 0
+    ) -> str:
         """Write the commit metadata that goes with `low`."""
-        return encode(self.done, limit=limit, at_ms=at_ms)
+        return encode(self.done, limit=limit, at_ms=at_ms, rewound_ms=rewound_ms)
 
     def _pass_hole(self, start: int, end: int, *, closed: bool) -> None:
         if not self._pending:

@@ -53,12 +53,14 @@ class Inheritance(NamedTuple):
     """What somebody else may have been at work on before a partition became ours.
 
     All records before `end` that the last commit, made at `since_ms` (Unix time, 0: unknown), does
-    not call done. `serial` rises with each assignment.
+    not call done. `serial` rises with each assignment. What was done before `rewound_ms`, by the
+    brokers' clock, does not count: the group was rewound since then.
     """
 
     end: int
     since_ms: int
     serial: int
+    rewound_ms: int = 0
 
 
 class Commit(NamedTuple):
@@ -109,6 +111,7 @@ class Partition:
         "parked",
         "queue",
         "queued_bytes",
+        "rewound_ms",
         "running",
         "tp",
     )
@@ -125,6 +128,7 @@ class Partition:
         self.crowded = False
         self.doubtful = True  # others may have owned it until now
         self.inheritance: Inheritance | None = None
+        self.rewound_ms = 0  # mark of the last rewind of the group
         self._limits = limits
         self._finished = 0
         self._committed = 0
@@ -158,6 +162,18 @@ class Partition:
         self.ids = ids
         self.open = True
         self._review()
+
+    def heed(self, rewound_ms: int) -> None:
+        """Hear which rewind of the group was the last; what is remembered from before it is void.
+
+        A rewind wants a group without members. One that was cut off and comes back must not undo
+        it by what it knows to be done.
+        """
+        if rewound_ms > self.rewound_ms:
+            self.rewound_ms = rewound_ms
+            self.offsets = Offsets(Done(0))
+            self.ids = RecentIds(self.ids.window)
+            self.doubtful = True
 
     def inherit(self, inheritance: Inheritance) -> None:
         """Hear what others may have left, where it is not ours alone since we last opened it."""
@@ -238,7 +254,11 @@ class Partition:
         if not self.open or offsets.version == self._committed:
             return None
         self._review()
-        metadata = offsets.encoded(limit=self._limits.metadata_most, at_ms=self._limits.now_ms())
+        metadata = offsets.encoded(
+            limit=self._limits.metadata_most,
+            at_ms=self._limits.now_ms(),
+            rewound_ms=self.rewound_ms,
+        )
         return Commit(offsets.low, metadata, offsets.version, offsets)
 
     def committed(self, commit: Commit) -> None:

@@ -28,10 +28,10 @@ class Window:
 class RecentIds:
     """Ids in the order of their offsets; the first record with an id is the one that counts."""
 
-    __slots__ = ("_first", "_marks", "_seen", "_window", "end")
+    __slots__ = ("_first", "_marks", "_seen", "end", "window")
 
     def __init__(self, window: Window, *, end: int = 0) -> None:
-        self._window = window
+        self.window = window
         self._first: dict[bytes, int] = {}
         self._marks: deque[tuple[int, int]] = deque()  # (offset, timestamp) at each stride
         self._seen = 0
@@ -55,7 +55,7 @@ class RecentIds:
     def _forget(self, offset: int, timestamp_ms: int) -> None:
         marks = self._marks
         marks.append((offset, timestamp_ms))
-        oldest = timestamp_ms - self._window.window_s * 1_000
+        oldest = timestamp_ms - self.window.window_s * 1_000
         until = None
         while len(marks) > 1 and self._may_go(marks[0][1] < oldest):
             until = marks.popleft()[0]
@@ -64,7 +64,7 @@ class RecentIds:
 
     def _may_go(self, outdated: bool) -> bool:  # noqa: FBT001 - the one thing it asks about
         kept = (len(self._marks) - 1) * _STRIDE
-        return kept >= self._window.at_most or (outdated and kept >= self._window.at_least)
+        return kept >= self.window.at_most or (outdated and kept >= self.window.at_least)
 
     def _drop(self, until: int) -> None:
         old: Iterable[bytes] = takewhile(lambda key: self._first[key] <= until, self._first)

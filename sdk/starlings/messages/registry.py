@@ -22,6 +22,11 @@ class ToolDefinition(Model):
         default_factory=lambda: {"type": "object", "properties": {}},
         description="JSON Schema (2020-12) of the arguments object",
     )
+    idempotent: bool = Field(
+        default=False,
+        exclude_if=is_false,
+        description="whether its author says that calling it again does no harm",
+    )
 
 
 class AgentTopic(Model):
