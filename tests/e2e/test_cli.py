@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import signal
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support import slow_agent
-from support.services import Services
+from support.cli_process import CommandLine
 from support.sites import settings_of
 from support.waiting import wait_until
 
@@ -28,50 +23,6 @@ REQUEST = (
 )
 SLOW = f"{slow_agent.__file__}:slow"
 WITHIN_S = 60.0
-
-
-@dataclass
-class Ended:
-    """A command that has ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.stdout)
-
-
-class CommandLine:
-    """`starlings` as a process, beside the services of a test."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def start(self, *argv: str) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "starlings.cli", *argv),
-            env={**self._services.env, "PYTHONUNBUFFERED": "1"},
-            cwd=self._services.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    async def __call__(self, *argv: str) -> Ended:
-        return await self.end(await self.start(*argv))
-
-    @staticmethod
-    async def end(process: asyncio.subprocess.Process) -> Ended:
-        try:
-            async with asyncio.timeout(WITHIN_S):
-                stdout, stderr = await process.communicate()
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-        assert process.returncode is not None
-        return Ended(process.returncode, stdout.decode(), stderr.decode())
 
 
 @pytest.fixture

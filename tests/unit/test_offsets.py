@@ -11,6 +11,7 @@ from starlings.kafka.offsets import (
     decode,
     encode,
     merge,
+    rewound_at_ms,
     told_at_ms,
 )
 
@@ -130,3 +131,8 @@ def test_no_metadata_is_an_empty_set():
 def test_foreign_and_corrupt_metadata_are_not_believed(metadata):
     with pytest.raises(ForeignMetadata):
         decode(7, metadata)
+
+
+def test_metadata_that_are_not_ours_carry_no_mark_of_a_rewind():
+    assert [rewound_at_ms(text) for text in ("", "s1:3@5:", "s9:3~7:", "s1:3~x:", "x~9")] == [0] * 5
+    assert rewound_at_ms("s1:3@5~7:") == 7

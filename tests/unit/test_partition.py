@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from starlings.kafka.offsets import Done
-from starlings.kafka.partition import Limits, Partition, id_of
+from starlings.kafka.offsets import Done, rewound_at_ms
+from starlings.kafka.partition import Inheritance, Limits, Partition, id_of
 from starlings.kafka.recent_ids import RecentIds, Window
 from starlings.kafka.watchdog import Watchdog
 
@@ -80,3 +80,25 @@ def test_silence_is_suspicious_only_where_something_was_asked_for_long_enough():
     assert watchdog.silent(TP)
     watchdog.arrived(TP)
     assert not watchdog.silent(TP)
+
+
+def test_a_member_that_was_away_while_its_group_was_rewound_forgets_what_it_knew_to_be_done():
+    partition = opened()
+    partition.take_in([record(0), record(1)])
+    for _ in range(2):
+        partition.finish(partition.next_record().offset)
+    assert partition.to_commit().offset == 2
+    partition.inherit(Inheritance(2, 0, 1))
+
+    partition.suspend()
+    partition.heed(7)
+    partition.reopen(Done(0), partition.ids)
+    assert partition.doubtful  # others may have been at work on it
+    assert partition.take_in([record(0), record(1)]).queued == 2
+    partition.finish(partition.next_record().offset)
+    assert rewound_at_ms(partition.to_commit().metadata) == 7  # for those who come back later still
+
+    partition.suspend()
+    partition.heed(7)  # the same rewind: nothing is forgotten
+    partition.reopen(Done(0), partition.ids)
+    assert partition.offsets.low == 1

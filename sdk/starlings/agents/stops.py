@@ -65,6 +65,10 @@ class Stops:
         while len(self._runs) > REMEMBERED:
             self._runs.popitem(last=False)
 
+    def knows(self, run_id: str) -> bool:
+        """Say whether anything of a run has been told to stop."""
+        return run_id in self._runs
+
     def covers(self, work: StepReady | CompensationReady) -> bool:
         """Say whether this shall not be worked on (any more)."""
         told = self._runs.get(work.run_id)

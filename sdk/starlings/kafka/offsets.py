@@ -68,8 +68,8 @@ def encode(
     `rewound_ms` is the mark of the last rewind. What does not fit is left out from the far end:
     those offsets would run again after a crash, which is the safe side.
     """
-    at = "" if at_ms is None else f"@{at_ms}"
-    head = f"{VERSION}:{done.low}{at}{f'~{rewound_ms}' if rewound_ms else ''}:"
+    stamp = "" if at_ms is None else f"@{at_ms}"
+    head = f"{VERSION}:{done.low}{stamp}{f'~{rewound_ms}' if rewound_ms else ''}:"
     room = (limit - len(head)) // 4 * 3
     data = bytearray()
     at = done.low

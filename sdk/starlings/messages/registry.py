@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import AwareDatetime, Field, field_validator
 
-from .base import AgentName, Message, Model, VariantName, is_empty
+from .base import AgentName, Message, Model, VariantName, is_empty, is_false
 from .domain import EventType
 from .plan import RetryPolicy
 

@@ -123,6 +123,19 @@ class Topics:
         """Consumer group in which one agent hears of events of one type."""
         return f"{self.agent_group(agent)}.on.{event_type}"
 
+    def topic_of_group(self, group_id: str) -> str | None:
+        """Name the topic that a consumer group reads; None for a group that is none of ours."""
+        name = group_id.removeprefix(self.prefix)
+        if not group_id.startswith(self.prefix):
+            return None
+        if name in {"planner", "coordinator"}:
+            return self.requests if name == "planner" else self.events
+        kind, _, served = name.partition(".")
+        agent, _, event_type = served.partition(".on.")
+        if kind != "agent" or not served:
+            return None
+        return f"{self.prefix}facts.{event_type}" if event_type else self.steps(agent)
+
     def core_specs(self, *, partitions: int = 4) -> list[TopicSpec]:
         """Topics that every installation needs."""
         delete = {"cleanup.policy": "delete"}

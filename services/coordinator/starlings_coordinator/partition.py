@@ -26,6 +26,7 @@ from starlings.choreography import (
     obligations,
 )
 from starlings.kafka.codec import Received
+from starlings.kafka.restore_point import write_metadata
 from starlings.messages import (
     ApprovalRequested,
     CompensationAbandoned,
@@ -50,7 +51,7 @@ from starlings.messages import (
     timer_id,
 )
 
-from .commits import Start, write_metadata
+from .commits import Start
 from .decoding import decode_patiently, insist_on_burial, stand_in
 from .outbox import NO_CAUSE, Cause, Parcel
 from .surroundings import Surroundings

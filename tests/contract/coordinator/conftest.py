@@ -22,6 +22,7 @@ from starlings.kafka.admin import ensure_topics
 from starlings.kafka.codec import Codec, Received
 from starlings.kafka.connection import Connection, KafkaSettings
 from starlings.kafka.publisher import Publisher
+from starlings.kafka.restore_point import read_metadata
 from starlings.messages import (
     Message,
     Plan,
@@ -42,7 +43,6 @@ from starlings.messages import (
     run_key,
 )
 from starlings.service import KafkaPorts
-from starlings_coordinator.commits import read_metadata
 from starlings_coordinator.service import Coordinator
 from starlings_coordinator.settings import CoordinatorSettings
 

@@ -10,6 +10,7 @@ from support.waiting import wait_until
 
 from starlings.blobs import Claim
 from starlings.kafka.codec import CLAIM_HEADER
+from starlings.kafka.restore_point import write_metadata
 from starlings.messages import (
     Plan,
     PlanCreated,
@@ -22,7 +23,6 @@ from starlings.messages import (
     message_id,
     run_key,
 )
-from starlings_coordinator.commits import write_metadata
 
 from .conftest import step, work_id
 from .faults import AwayStore

@@ -8,6 +8,7 @@ import pytest
 from aiokafka import OffsetAndMetadata, TopicPartition
 
 from starlings.choreography import CarryPolicy, Ledger, Position
+from starlings.kafka.restore_point import write_metadata
 from starlings.messages import (
     EventHandled,
     EventOutcome,
@@ -22,7 +23,6 @@ from starlings.messages import (
     StepReady,
     snapshot_id,
 )
-from starlings_coordinator.commits import write_metadata
 
 from .conftest import step, work_id
 from .faults import CutWire

@@ -1,0 +1,59 @@
+"""`starlings` as people and scripts use it: a process of its own, beside the services of a test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from .services import Services
+
+WITHIN_S = 60.0
+
+
+@dataclass
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.stdout)
+
+
+class CommandLine:
+    """Starts commands, and waits for their end."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def start(self, *argv: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "starlings.cli", *argv),
+            env={**self._services.env, "PYTHONUNBUFFERED": "1"},
+            cwd=self._services.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    async def __call__(self, *argv: str) -> Ended:
+        return await self.end(await self.start(*argv))
+
+    @staticmethod
+    async def end(process: asyncio.subprocess.Process) -> Ended:
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                stdout, stderr = await process.communicate()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        assert process.returncode is not None
+        return Ended(process.returncode, stdout.decode(), stderr.decode())
