@@ -23,6 +23,7 @@ TOP = [
     "new",
     "topics",
     "events",
+    "group",
     "dlq",
     "broker",
     "doctor",
@@ -32,6 +33,7 @@ NESTED = {
     "new": ["agent"],
     "topics": ["ensure", "check", "ls"],
     "events": ["ls", "show"],
+    "group": ["show", "rewind"],
     "dlq": ["ls", "show", "redrive", "discard"],
     "broker": ["up", "down", "status", "logs", "reset"],
 }
