@@ -54,6 +54,8 @@ class Agent:
         topics: topics that it needs beside those of its steps, as `AgentTopic(name="prices.eu")`,
             or a function that names them, called when the definition is made.
         limits: how many steps at once, over all instances of all agents that name the limit.
+        records_calls: whether what models and tools gave, and `ctx.once`, goes into the log with
+            the end of each step (64 KiB at most), so that the step can be run again from it.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Agent:
         retry: RetryPolicy | None = None,
         limits: Sequence[Limit] = (),
         topics: Sequence[AgentTopic] | Callable[[], Sequence[AgentTopic]] = (),
+        records_calls: bool = True,
     ) -> None:
         if not isinstance(name, str) or not re.fullmatch(AGENT_PATTERN[1:-1], name):
             raise agent_error(
@@ -100,6 +103,7 @@ class Agent:
         if len({limit.name for limit in self.limits}) < len(self.limits):
             raise agent_error(f"agent {name!r} names a limit twice")
         self.topics = topics
+        self.records_calls = records_calls
         self._tools: dict[str, Tool] = {}
         self._step: StepFunction | None = None
         self._compensation: CompensationFunction | None = None

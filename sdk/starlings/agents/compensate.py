@@ -42,6 +42,7 @@ async def execute_compensation(
     instance: str = "",
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], datetime] = now_utc,
+    replaying: bool = False,
 ) -> CompensationDone:
     """Try once to undo an attempt of a step, within the run timeout.
 
@@ -52,6 +53,7 @@ async def execute_compensation(
         instance: which instance of the agent this is.
         clock: monotonic seconds, for the duration.
         now: wall clock, for the deadline that the compensation is told.
+        replaying: whether it is a replay that asks for it.
 
     Raises:
         asyncio.CancelledError: the task was cancelled from outside.
@@ -59,7 +61,9 @@ async def execute_compensation(
     began = clock()
     spent = Spent()
     deadline = deadline_of(ready.timeouts, now())
-    ctx = compensation_context(ready, deadline=deadline, model=model, spent=spent)
+    ctx = compensation_context(
+        ready, deadline=deadline, model=model, spent=spent, replaying=replaying
+    )
     work = _undo(agent, ready, ctx, spent)
     limit_s = limit_of(ready.timeouts)
     result, error = await attempted(work, ctx, limit_s=limit_s, what="compensation")

@@ -46,6 +46,8 @@ class StepContext:
             step's own output, and there are no signs of life to give.
         reason: why the step is undone, for people.
         state: in a sensor's poke, what the one before it left behind.
+        replaying: whether this attempt has been made before, and is run again to look at it; what
+            has an effect should leave it out then, or do it elsewhere.
     """
 
     run_id: str
@@ -60,6 +62,7 @@ class StepContext:
     undoes: bool = False
     reason: str = ""
     state: JsonValue = None
+    replaying: bool = False
     on_heartbeat: Heartbeat = field(default=no_heartbeat, repr=False, compare=False)
     memory: Once = field(default_factory=current_once, repr=False, compare=False)
     model_port: ModelPort | None = field(default=None, repr=False, compare=False)
@@ -108,17 +111,18 @@ class StepContext:
         """Give a sign of life, with anything JSON-serialisable that tells how far the step is."""
         await self.on_heartbeat(json_value(progress, "the progress"))
 
-    async def once(self, name: str, call: Call) -> Any:
+    async def once(self, name: str, call: Call, *, secret: bool = False) -> Any:
         """Make a call whose answer is kept: an attempt that is started again does not repeat it.
 
         `call` takes no arguments, is plain or async, and returns what JSON can carry; what it
-        raises is not kept. `name` tells it apart from the other calls of the step.
+        raises is not kept. `name` tells it apart from the other calls of the step. The answers also
+        stand in the record of the attempt, for who runs it again later; a `secret` one does not.
 
         Raises:
             StepFailed: `bad_call_name`, `bad_call`, `output_not_json` or `output_too_large`.
             Exception: whatever the call itself raised.
         """
-        return await self.memory(name, call)
+        return await self.memory(name, call, secret=secret)
 
 
 def step_context(
@@ -129,6 +133,7 @@ def step_context(
     asked_at: datetime | None = None,
     model: ModelPort | None = None,
     spent: Spent | None = None,
+    replaying: bool = False,
 ) -> StepContext:
     """Build the context of an attempt."""
     good = {r.step_id: r.output for r in ready.context if r.error is None}
@@ -143,6 +148,7 @@ def step_context(
         errors=MappingProxyType(bad),
         deadline=deadline,
         asked_at=asked_at,
+        replaying=replaying,
         on_heartbeat=on_heartbeat,
         model_port=model,
         spent=spent,
@@ -166,6 +172,7 @@ def compensation_context(
     deadline: datetime | None,
     model: ModelPort | None = None,
     spent: Spent | None = None,
+    replaying: bool = False,
 ) -> StepContext:
     """Build the context of a try to undo an attempt."""
     return StepContext(
@@ -178,6 +185,7 @@ def compensation_context(
         deadline=deadline,
         undoes=True,
         reason=ready.reason,
+        replaying=replaying,
         model_port=model,
         spent=spent,
     )

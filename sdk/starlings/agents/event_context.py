@@ -24,6 +24,7 @@ class EventContext:
         attempt: 1 for the first try.
         causation_id: the event that led to this one; None where nobody's reaction did.
         hops: how many reactions lie before this event.
+        replaying: whether the event is a replayed one: effects should be left out then.
     """
 
     run_id: str
@@ -33,6 +34,7 @@ class EventContext:
     attempt: int = 1
     causation_id: str | None = None
     hops: int = 0
+    replaying: bool = False
     memory: Once = field(default_factory=current_once, repr=False, compare=False)
     model_port: ModelPort | None = field(default=None, repr=False, compare=False)
     spent: Spent | None = field(default=None, repr=False, compare=False)

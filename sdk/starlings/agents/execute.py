@@ -23,6 +23,7 @@ from starlings.messages import (
 
 from .agent import Agent
 from .attempt import attempted, deadline_of, limit_of, now_utc, summary_of
+from .call_record import CallRecord
 from .compensate import unknown_compensation
 from .context import Heartbeat, StepContext, no_heartbeat, resolved, step_context
 from .model_port import ModelPort, Spent
@@ -46,6 +47,7 @@ async def execute(
     clock: Clock = time.monotonic,
     now: Callable[[], datetime] = now_utc,
     pause: Pause = asyncio.sleep,
+    replaying: bool = False,
 ) -> StepDone:
     """Do one attempt of a step, within its run timeout.
 
@@ -58,6 +60,7 @@ async def execute(
         clock: monotonic seconds, for the duration.
         now: wall clock, for the deadline that the step is told.
         pause: waits so many seconds, between two looks at a job or sensor.
+        replaying: whether it has been made before, and is run again to look at it.
 
     Raises:
         asyncio.CancelledError: the task was cancelled from outside.
@@ -66,13 +69,27 @@ async def execute(
     deadline = deadline_of(ready.timeouts, now())
     spent = Spent()
     beat = heartbeat or no_heartbeat
-    ctx = step_context(ready, deadline=deadline, on_heartbeat=beat, model=model, spent=spent)
+    ctx = step_context(
+        ready,
+        deadline=deadline,
+        on_heartbeat=beat,
+        model=model,
+        spent=spent,
+        replaying=replaying,
+    )
     work = _do(agent, ready, ctx, spent, pause=pause)
     result, error = await attempted(work, ctx, limit_s=limit_of(ready.timeouts), what="step")
     if result is not None:
         spent.add(result.usage if not agent.tools else None)
     return step_done(
-        agent, ready, result, error, spent=spent, instance=instance, duration_s=clock() - began
+        agent,
+        ready,
+        result,
+        error,
+        spent=spent,
+        instance=instance,
+        duration_s=clock() - began,
+        record=ctx.memory.record,
     )
 
 
@@ -86,6 +103,7 @@ def step_done(
     instance: str,
     duration_s: float,
     outcome: StepOutcome | None = None,
+    record: CallRecord | None = None,
 ) -> StepDone:
     """Say how an attempt ended: with a result, or with an error."""
     return StepDone(
@@ -103,6 +121,7 @@ def step_done(
         compensation=_compensation(agent, result) if result else None,
         amendment=result.amend if result else None,
         replan=result.replan if result else None,
+        kept=record.told() if record is not None and agent.records_calls else None,
         variant=ready.variant,
         instance=instance,
         duration_s=max(duration_s, 0.0),

@@ -79,6 +79,7 @@ class Held(Attempt):
     heartbeat_s: float | None = Field(default=None, gt=0, le=LONGEST_S)
     traceparent: str | None = None
     causation_id: str | None = None
+    replay: str | None = None
 
     @classmethod
     def of(
@@ -90,6 +91,7 @@ class Held(Attempt):
         asked_ms: int | None = None,
         traceparent: str | None,
         causation_id: str | None,
+        replay: str | None = None,
     ) -> Self:
         """Say what to keep of a step."""
         limit_s, heartbeat_s = limit_of(ready.timeouts), ready.timeouts.heartbeat_s
@@ -107,6 +109,7 @@ class Held(Attempt):
             heartbeat_s=None if heartbeat_s is None else min(heartbeat_s, LONGEST_S),
             traceparent=traceparent,
             causation_id=causation_id,
+            replay=replay,
         )
 
     @classmethod
@@ -153,6 +156,7 @@ class Held(Attempt):
             agent=self.agent,
             deadline=None if self.deadline_ms is None else moment_of(self.deadline_ms),
             asked_at=None if self.asked_ms is None else moment_of(self.asked_ms),
+            replaying=self.replay is not None,
             on_heartbeat=on_heartbeat,
         )
 

@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from starlings.messages import CallCheckpoint
 
+from .call_record import A_CALL, Asked
 from .checkpoints import CheckpointStore
 from .once import Kept
 
@@ -30,9 +31,12 @@ class KeptCalls:
         self._offset = offset
         self._on_keep = on_keep
 
-    def find(self, name: str) -> Kept | None:
+    def find(self, name: str, asked: Asked = A_CALL) -> Kept | None:  # noqa: ARG002 - for replays
         """Look an answer up, as it was restored with the partition."""
         return self._store.view(self._partition).call(self._work, name)
+
+    def permit(self, name: str, asked: Asked, *, void: bool) -> None:
+        """Let all calls be made."""
 
     async def keep(self, name: str, answer: JsonValue) -> None:
         """Write an answer, and wait until that is acknowledged."""

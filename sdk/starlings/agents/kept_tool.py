@@ -12,8 +12,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from starlings.messages import Amendment, Compensation, StarlingsError, Usage
+from starlings.messages import Amendment, Compensation, StarlingsError, StepFailed, Usage
 
+from .call_record import Asked, CallRefused
 from .context import StepContext
 from .tools import Tool
 from .values import Result, clean_text
@@ -28,13 +29,19 @@ async def call_once(tool: Tool, args: Mapping[str, Any], ctx: StepContext, place
         Exception: what `Tool.call` raises; that is not kept.
     """
     own = replace(ctx, memory=ctx.memory.within(f"{place}/"))
-    if tool.idempotent:
-        return await tool.call(args, own)
+    asked = Asked("tool", tool.name, args, idempotent=tool.idempotent)
 
     async def make() -> JsonValue:
         return _written(await tool.call(args, own))
 
-    return _read(await ctx.memory.plain(place, make))
+    found: Any
+    if tool.idempotent:
+        found = await ctx.memory.again(place, make, asked=asked)
+    else:
+        found = await ctx.memory.plain(place, make, asked=asked)
+    if "error" in found:  # from a record of another strategy, which tells failures to its model
+        raise StepFailed(found["error"], code="tool_failed")
+    return _read(found)
 
 
 @dataclass(frozen=True)
@@ -62,20 +69,27 @@ async def told_once(tool: Tool, args: Mapping[str, Any], ctx: StepContext, place
         try:
             return Gave(await tool.call(args, own))
         except Exception as error:
-            if isinstance(error, StarlingsError) and error.retryable:
+            if isinstance(error, CallRefused) or _may_work_later(error):
                 raise
             ctx.log.info("a tool failed; the model is told", tool=tool.name, exc_info=error)
             return Gave(error=clean_text(describe(error)))
 
-    if tool.idempotent:
-        return await make()
+    asked = Asked("tool", tool.name, args, idempotent=tool.idempotent)
 
     async def kept() -> JsonValue:
         gave = await make()
         return _written(gave.result) if gave.result is not None else {"error": gave.error}
 
-    found: Any = await ctx.memory.plain(place, kept)
+    found: Any
+    if tool.idempotent:
+        found = await ctx.memory.again(place, kept, asked=asked)
+    else:
+        found = await ctx.memory.plain(place, kept, asked=asked)
     return Gave(error=found["error"]) if "error" in found else Gave(_read(found))
+
+
+def _may_work_later(error: Exception) -> bool:
+    return isinstance(error, StarlingsError) and error.retryable
 
 
 def describe(error: Exception) -> str:

@@ -149,16 +149,24 @@ class EventRuntime:
                 hop_limit=self._hop_limit,
                 instance=self._instance,
                 hands_back=True,
+                replaying=received.envelope.replay is not None,
             )
             if await self.paces[event.type].judge(event.id, reaction.handled.error) is not None:
                 raise ReactionFailed(reaction.handled, trace)
-            await self._emit(reaction.emitted, trace)
-            await self._record(reaction.handled, trace)
+            replay = received.envelope.replay
+            await self._emit(reaction.emitted, trace, replay)
+            await self._record(reaction.handled, trace, replay)
 
-    async def _emit(self, events: Sequence[DomainEvent], trace: str) -> None:
+    async def _emit(self, events: Sequence[DomainEvent], trace: str, replay: str | None) -> None:
         for event in events:  # one after the other: their order is part of what was said
             value, headers = await until_taken(
-                partial(self._codec.encode, event, traceparent=trace, summary=summary_of(event)),
+                partial(
+                    self._codec.encode,
+                    event,
+                    traceparent=trace,
+                    summary=summary_of(event),
+                    replay=replay,
+                ),
                 what=f"event {event.id}",
             )
             topic = self._ports.topics.facts(event.type)
@@ -166,7 +174,7 @@ class EventRuntime:
             send = partial(self._ports.publisher.forward, topic, key, value, headers=headers)
             await until_taken(send, what=f"event {event.id}")
 
-    async def _record(self, handled: EventHandled, trace: str) -> None:
+    async def _record(self, handled: EventHandled, trace: str, replay: str | None = None) -> None:
         publish = partial(
             self._ports.publisher.publish,
             self._ports.topics.events,
@@ -176,6 +184,7 @@ class EventRuntime:
             subject=handled.run_id,
             traceparent=trace,
             causation_id=handled.event_id,
+            replay=replay,
         )
         await until_taken(publish, what=f"what came of event {handled.event_id}")
 

@@ -17,6 +17,7 @@ from pydantic import JsonValue
 
 from starlings.messages import CallCheckpoint, StepFailed
 
+from .call_record import A_CALL, A_SECRET, Asked, CallRecord
 from .threads import call as call_author
 from .values import json_value
 
@@ -37,8 +38,11 @@ class Kept(Protocol):
 class Calls(Protocol):
     """The memory of an attempt's calls; `keep` returns when an answer outlives a crash."""
 
-    def find(self, name: str) -> Kept | None:
+    def find(self, name: str, asked: Asked = A_CALL) -> Kept | None:
         """Look an answer up; None where there is none."""
+
+    def permit(self, name: str, asked: Asked, *, void: bool) -> None:
+        """Raise where a call must not be made; `void`: there is an answer, but not a valid one."""
 
     async def keep(self, name: str, answer: JsonValue) -> None:
         """Remember an answer."""
@@ -50,9 +54,12 @@ class CallsInMemory:
     def __init__(self) -> None:
         self._answers: dict[str, CallCheckpoint] = {}
 
-    def find(self, name: str) -> Kept | None:
+    def find(self, name: str, asked: Asked = A_CALL) -> Kept | None:  # noqa: ARG002 - for replays
         """Look an answer up."""
         return self._answers.get(name)
+
+    def permit(self, name: str, asked: Asked, *, void: bool) -> None:
+        """Let all calls be made."""
 
     async def keep(self, name: str, answer: JsonValue) -> None:
         """Remember an answer."""
@@ -60,12 +67,19 @@ class CallsInMemory:
 
 
 class Once:
-    """Makes each call of an attempt once, by its name; two at a time with one name are one call."""
+    """Makes each call of an attempt once, by its name; two at a time with one name are one call.
 
-    def __init__(self, make: Callable[[], Calls], *, scope: str = "") -> None:
+    What calls gave also goes into the attempt's `record`, which is None until one has been made.
+    """
+
+    def __init__(
+        self, make: Callable[[], Calls], *, scope: str = "", root: Once | None = None
+    ) -> None:
+        self.record: CallRecord | None = None
         self._make = make
         self._made: Calls | None = None
         self._scope = scope
+        self._root = root or self
         self._turns: dict[str, asyncio.Lock] = {}
         self._numbers: dict[str, int] = {}
 
@@ -77,15 +91,15 @@ class Once:
 
     def within(self, scope: str) -> Once:
         """Give a tool's call names of its own."""
-        return Once(lambda: self._calls, scope=f"{self._scope}{scope}/")
+        return Once(lambda: self._calls, scope=f"{self._scope}{scope}/", root=self._root)
 
     def numbered(self, name: str) -> str:
         """Tell calls of one name apart by their order."""
         self._numbers[name] = self._numbers.get(name, 0) + 1
         return f"{name}/{self._numbers[name]}"
 
-    async def __call__(self, name: str, call: Call) -> JsonValue:
-        """Make a call, or give the answer that was kept of it.
+    async def __call__(self, name: str, call: Call, *, secret: bool = False) -> JsonValue:
+        """Make a call, or give the answer that was kept of it; a secret one is not recorded.
 
         Raises:
             StepFailed: `output_not_json`, `output_too_large`, `bad_call_name` or `bad_call`.
@@ -95,7 +109,7 @@ class Once:
         async def made() -> JsonValue:
             return json_value(await _made(call), f"the answer of {name!r}")
 
-        return await self.plain(check_name(name), made)
+        return await self.plain(check_name(name), made, asked=A_SECRET if secret else A_CALL)
 
     async def plain(
         self,
@@ -103,16 +117,48 @@ class Once:
         call: Callable[[], Awaitable[JsonValue]],
         *,
         valid: Callable[[JsonValue], bool] = lambda _answer: True,
+        asked: Asked = A_CALL,
     ) -> JsonValue:
         """Make a call that gives JSON already; an answer that is not `valid` any more is void."""
         name = self._scope + name
         async with self._turns.setdefault(name, asyncio.Lock()):
-            kept = self._calls.find(name)
-            if kept is not None and valid(kept.answer):
-                return kept.answer
+            kept = self._calls.find(name, asked)
+            if kept is None or not valid(kept.answer):
+                self._calls.permit(name, asked, void=kept is not None)
+                answer = await self._answer(name, call, asked)
+                await self._calls.keep(name, answer)
+                return answer
+            self._recorded.add(name, kept.answer, asked)
+            return kept.answer
+
+    async def again(
+        self, name: str, call: Callable[[], Awaitable[JsonValue]], *, asked: Asked
+    ) -> JsonValue:
+        """Make a call anew after each crash, since that does no harm; what it gave is recorded."""
+        name = self._scope + name
+        kept = self._calls.find(name, asked)
+        if kept is not None:
+            return kept.answer
+        self._calls.permit(name, asked, void=False)
+        return await self._answer(name, call, asked)
+
+    async def _answer(
+        self, name: str, call: Callable[[], Awaitable[JsonValue]], asked: Asked
+    ) -> JsonValue:
+        try:
             answer = await call()
-            await self._calls.keep(name, answer)
-            return answer
+        except Exception as error:
+            self._recorded.failed(name, error, asked)
+            raise
+        self._recorded.add(name, answer, asked)
+        return answer
+
+    @property
+    def _recorded(self) -> CallRecord:
+        root = self._root
+        if root.record is None:
+            root.record = CallRecord()
+        return root.record
 
 
 _calls: ContextVar[Callable[[], Calls]] = ContextVar("starlings_calls", default=CallsInMemory)

@@ -58,6 +58,7 @@ async def react(
     hands_back: bool = False,
     sleep: Sleep = asyncio.sleep,
     clock: Callable[[], float] = time.monotonic,
+    replaying: bool = False,
 ) -> Reaction:
     """Let an agent react to an event of a type that it listens to.
 
@@ -71,7 +72,7 @@ async def react(
     emitted, error, attempts = _NOTHING, _too_far(event, hop_limit), 0
     if error is None:
         emitted, error, attempts = await _tried(
-            partial(_once, agent, event, model, spent),
+            partial(_once, agent, event, model, spent, replaying),
             event,
             agent.reactions[event.type].retry,
             sleep,
@@ -124,7 +125,12 @@ async def _tried(
 
 
 async def _once(
-    agent: Agent, event: DomainEvent, model: ModelPort | None, spent: Spent, attempt: int
+    agent: Agent,
+    event: DomainEvent,
+    model: ModelPort | None,
+    spent: Spent,
+    replaying: bool,  # noqa: FBT001 - bound by its place
+    attempt: int,
 ) -> tuple[_Events, ErrorInfo | None]:
     reaction = agent.reactions[event.type]
     ctx = EventContext(
@@ -135,6 +141,7 @@ async def _once(
         attempt=attempt,
         causation_id=event.causation_id,
         hops=event.hops,
+        replaying=replaying,
         model_port=model,
         spent=spent,
     )

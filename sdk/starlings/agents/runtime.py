@@ -180,7 +180,8 @@ class AgentRuntime:
             return self._undoing.stopped(ready, "stopped before it was started")
         self._working.add(received.origin)
         try:
-            return await self._undoing.undo(ready)
+            replaying = received.envelope.replay is not None
+            return await self._undoing.undo(ready, replaying=replaying)
         finally:
             self._working.discard(received.origin)
 
@@ -219,6 +220,7 @@ class AgentRuntime:
             model=self._model,
             instance=self._instance,
             heartbeat=lambda progress: self._progress(ready, progress, received, trace),
+            replaying=received.envelope.replay is not None,
         )
 
     def _cancelled(
@@ -277,6 +279,7 @@ class AgentRuntime:
             subject=fact.run_id,
             traceparent=trace,
             causation_id=cause.envelope.id,
+            replay=cause.envelope.replay,
         )
 
     async def _bury(self, record: ConsumerRecord, error: Exception) -> None:

@@ -20,6 +20,7 @@ from starlings.llm.chat import CheckCall, Turn, system, user
 from starlings.llm.prompt_file import OWN, Prompt
 from starlings.messages import StepFailed, ToolDefinition, Usage
 
+from .call_record import A_MODEL
 from .model_port import ModelPort, Spent
 from .once import OWN_PREFIX, Once
 from .streamed_text import StreamedText
@@ -204,7 +205,7 @@ class StepModel:
             asked = True
             return await ask()
 
-        kept = await self._memory.plain(place, asking, valid=valid)
+        kept = await self._memory.plain(place, asking, valid=valid, asked=A_MODEL)
         if not asked and isinstance(kept, dict):
             self._spent.add(Usage.model_validate(kept["usage"]))
         return kept

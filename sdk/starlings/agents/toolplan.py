@@ -42,6 +42,7 @@ from starlings.messages import (
 )
 
 from .agent import Agent
+from .call_record import CallRefused
 from .context import StepContext
 from .kept_tool import call_once, describe
 from .model_port import Spent
@@ -193,6 +194,8 @@ async def _make(
             result = await call.tool.call(args, ctx)
         else:
             result = await call_once(call.tool, args, ctx, place)
+    except CallRefused:
+        raise
     except Exception as error:
         record = record.model_copy(update={"error": clean_text(describe(error))})
         spent.calls.append(record)

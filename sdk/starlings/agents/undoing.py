@@ -77,7 +77,7 @@ class Undoing:
         first = undo_id(ready.run_id, ready.step_id, ready.attempt, 1, CompensationReady.NAME)
         return self._consumer.has_seen(origin, first)
 
-    async def undo(self, ready: CompensationReady) -> CompensationDone:
+    async def undo(self, ready: CompensationReady, *, replaying: bool = False) -> CompensationDone:
         """Make one try to undo an attempt.
 
         Raises:
@@ -88,7 +88,11 @@ class Undoing:
             if not await self._forward_has_ended(ready):
                 return still_running(ready, instance=self._instance)
             return await execute_compensation(
-                self._agent, ready, model=self._model, instance=self._instance
+                self._agent,
+                ready,
+                model=self._model,
+                instance=self._instance,
+                replaying=replaying,
             )
         except asyncio.CancelledError:
             if cancellation() is not Cancellation.REQUESTED:

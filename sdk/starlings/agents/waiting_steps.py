@@ -101,6 +101,7 @@ class WaitingSteps:
             deadline=deadline_of(ready.timeouts, now_utc()),
             asked_at=None if asked_ms is None else moment_of(asked_ms),
             on_heartbeat=no_heartbeat,
+            replaying=received.envelope.replay is not None,
         )
         look, error = await attempted(
             self._begin(ready, ctx), ctx, limit_s=limit_of(ready.timeouts), what="step"
@@ -114,6 +115,7 @@ class WaitingSteps:
             asked_ms=asked_ms,
             traceparent=trace,
             causation_id=received.envelope.id,
+            replay=received.envelope.replay,
         )
         keeping = asyncio.ensure_future(self._hold(held, work, received))
         try:
@@ -196,6 +198,7 @@ class WaitingSteps:
             subject=fact.run_id,
             traceparent=held.traceparent if held else None,
             causation_id=held.causation_id if held else None,
+            replay=held.replay if held else None,
         )
 
 

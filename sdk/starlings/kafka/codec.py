@@ -22,6 +22,7 @@ from pydantic_core import PydanticSerializationError, from_json
 from starlings.blobs import BlobStore, Claim
 from starlings.messages import (
     MESSAGES,
+    REPLAY_HEADER,
     Envelope,
     Headers,
     Message,
@@ -77,6 +78,7 @@ class Codec:
         subject: str,
         traceparent: str | None = None,
         causation_id: str | None = None,
+        replay: str | None = None,
     ) -> tuple[bytes, Headers]:
         """Write a message as value and headers; a value above 256 KiB goes to the blob store.
 
@@ -85,7 +87,12 @@ class Codec:
             TransientError: `blob_store`, where a large value could not be stored.
         """
         value, headers = self.write(
-            message, id=id, subject=subject, traceparent=traceparent, causation_id=causation_id
+            message,
+            id=id,
+            subject=subject,
+            traceparent=traceparent,
+            causation_id=causation_id,
+            replay=replay,
         )
         if len(value) > CLAIM_ABOVE_BYTES:
             return await self.claim(value, headers, summary=_summary(message))
@@ -99,6 +106,7 @@ class Codec:
         subject: str,
         traceparent: str | None = None,
         causation_id: str | None = None,
+        replay: str | None = None,
     ) -> tuple[bytes, Headers]:
         """Write a message as value and headers, however large it becomes.
 
@@ -106,7 +114,12 @@ class Codec:
             StarlingsError: `unencodable`, where no reader could read it back.
         """
         envelope = self.envelope(
-            id, message.CE_TYPE, subject, traceparent=traceparent, causation_id=causation_id
+            id,
+            message.CE_TYPE,
+            subject,
+            traceparent=traceparent,
+            causation_id=causation_id,
+            replay=replay,
         )
         try:
             headers = envelope.headers()
@@ -126,9 +139,12 @@ class Codec:
         *,
         traceparent: str | None = None,
         causation_id: str | None = None,
+        replay: str | None = None,
     ) -> Envelope:
         """Make the envelope of a message that is written here and now."""
-        return Envelope(id, type, self._source, subject, self._now_ms(), traceparent, causation_id)
+        return Envelope(
+            id, type, self._source, subject, self._now_ms(), traceparent, causation_id, replay
+        )
 
     async def claim(
         self, value: bytes, headers: Headers, *, summary: str = ""
@@ -201,6 +217,7 @@ def _received(
         record.timestamp,
         _text(headers, "traceparent"),
         _text(headers, "ce_causationid"),
+        _text(headers, REPLAY_HEADER),
     )
     return Received(origin, record.timestamp, record.key, envelope, message)
 

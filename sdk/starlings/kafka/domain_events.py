@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from starlings.messages import (
     REDRIVE_HEADER,
+    REPLAY_HEADER,
     DomainEvent,
     Envelope,
     Headers,
@@ -42,7 +43,12 @@ class DomainEventCodec:
         self._topics = topics
 
     async def encode(
-        self, event: DomainEvent, *, traceparent: str | None = None, summary: str = ""
+        self,
+        event: DomainEvent,
+        *,
+        traceparent: str | None = None,
+        summary: str = "",
+        replay: str | None = None,
     ) -> tuple[bytes, Headers]:
         """Write an event as value and headers; a value above 256 KiB goes to the blob store."""
         headers = self._codec.envelope(
@@ -51,6 +57,7 @@ class DomainEventCodec:
             event.correlation_id,
             traceparent=traceparent,
             causation_id=event.causation_id,
+            replay=replay,
         ).headers()
         headers += [
             (CORRELATION, event.correlation_id.encode()),
@@ -84,6 +91,7 @@ class DomainEventCodec:
             record.timestamp,
             header(record.headers, "traceparent"),
             event.causation_id,
+            header(record.headers, REPLAY_HEADER),
         )
         return Received(origin, record.timestamp, record.key, envelope, event)
 

@@ -108,6 +108,7 @@ class Publisher:
         subject: str,
         traceparent: str | None = None,
         causation_id: str | None = None,
+        replay: str | None = None,
     ) -> Any:
         """Send a message and wait for its acknowledgement; return where it lies.
 
@@ -117,7 +118,12 @@ class Publisher:
             StarlingsError: `message_too_large` or `unencodable`.
         """
         value, headers = await self.codec.encode(
-            message, id=id, subject=subject, traceparent=traceparent, causation_id=causation_id
+            message,
+            id=id,
+            subject=subject,
+            traceparent=traceparent,
+            causation_id=causation_id,
+            replay=replay,
         )
         return await self.forward(topic, key, value, headers=headers)
 

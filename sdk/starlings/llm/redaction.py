@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from pydantic import JsonValue
+
 HIDDEN = "***"
 _SHORTEST = 8  # shorter ones would take everyday words out
 _IN_HEADER = re.compile(
@@ -20,6 +22,10 @@ _IN_HEADER = re.compile(
     r"[^\s\"',}]{8,}"
 )
 _LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk|pk|gsk|xai|AIza|key)[-_][A-Za-z0-9_-]{16,}")
+_NAMES_A_SECRET = re.compile(
+    r"(?i)(?:^|[_-])(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key"
+    r"|authorization|cookie|credentials?)$"
+)
 _IN_ADDRESS = re.compile(r"(?<=://)[^/\s@\"']+@")
 
 
@@ -66,3 +72,17 @@ def _forms(secret: str) -> Iterator[str]:
     yield unquote(secret)
     yield quote(secret, safe="")
     yield json.dumps(secret)[1:-1]
+
+
+def without_secrets(value: JsonValue) -> JsonValue:
+    """Take out of a value what looks like a secret, by its look or by the name it goes by."""
+    if isinstance(value, dict):
+        return {name: _of_name(name, inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [without_secrets(inner) for inner in value]
+    return safe_to_say(value, ()) if isinstance(value, str) else value
+
+
+def _of_name(name: str, value: JsonValue) -> JsonValue:
+    named = isinstance(value, str) and value and _NAMES_A_SECRET.search(name)
+    return HIDDEN if named else without_secrets(value)

@@ -29,6 +29,7 @@ class Envelope(NamedTuple):
     time_ms: int = 0
     traceparent: str | None = None
     causation_id: str | None = None
+    replay: str | None = None
 
     def headers(self) -> Headers:
         """Write the Kafka headers of this envelope."""
@@ -44,6 +45,8 @@ class Envelope(NamedTuple):
             headers.append(("traceparent", self.traceparent.encode()))
         if self.causation_id:
             headers.append(("ce_causationid", self.causation_id.encode()))
+        if self.replay:
+            headers.append((REPLAY_HEADER, self.replay.encode()))
         return headers
 
 

@@ -8,7 +8,18 @@ from typing import Any, ClassVar
 from pydantic import Field, JsonValue
 
 from .amendments import Amendment
-from .base import AgentName, Message, Model, RunId, StepId, VariantName, is_false, is_none
+from .base import (
+    AgentName,
+    Message,
+    Model,
+    RunId,
+    StepId,
+    VariantName,
+    is_empty,
+    is_false,
+    is_none,
+    is_zero,
+)
 from .errors import ErrorInfo
 from .plan import Approval, Compensation, ModelOverride, Timeouts
 from .usage import Usage
@@ -118,6 +129,28 @@ class StepProgress(Message):
     progress: JsonValue = None
 
 
+class KeptAnswers(Model):
+    """What the calls of an attempt gave: enough to run it again without making them."""
+
+    answers: dict[str, JsonValue] = Field(
+        default_factory=dict, description="by the name of the call within the step"
+    )
+    failures: dict[str, ErrorInfo] = Field(
+        default_factory=dict, exclude_if=is_empty, description="calls that gave an error instead"
+    )
+    tools: dict[str, str] = Field(
+        default_factory=dict,
+        exclude_if=is_empty,
+        description="of calls of tools: the tool's name, and a digest of the arguments",
+    )
+    left_out: int = Field(
+        default=0,
+        ge=0,
+        exclude_if=is_zero,
+        description="answers that are not here: secret ones, and those beyond 64 KiB in all",
+    )
+
+
 class StepDone(Message):
     """An attempt has ended; the first one per attempt counts."""
 
@@ -144,6 +177,11 @@ class StepDone(Message):
     )
     replan: str | None = Field(
         default=None, exclude_if=is_none, description="why the run shall be planned anew"
+    )
+    kept: KeptAnswers | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="what the calls gave that were made once: to run the attempt again from",
     )
     variant: VariantName | None = None
     instance: str = ""

@@ -15,9 +15,11 @@ from .archive import (
 )
 from .ranges import Range, ranges_of
 from .reading import LogReader
+from .recorded_calls import Answers, RecordedCalls
 from .source import ArchiveSource, KafkaSource, Source, cuts
 
 __all__ = [
+    "Answers",
     "Archive",
     "ArchiveDamaged",
     "ArchiveHeader",
@@ -26,6 +28,7 @@ __all__ = [
     "KafkaSource",
     "LogReader",
     "Range",
+    "RecordedCalls",
     "Source",
     "create_archive",
     "cuts",
