@@ -87,14 +87,19 @@ def _named(selection: Selection, run_id: str) -> Selection:
 
 def _from_archive(archive: Archive, selection: Selection) -> Opened:
     if LATEST in selection.runs:
-        selection = _named(selection, _latest_in(archive))
+        selection = _named(selection, latest_in(archive))
     topics = Topics(archive.header.prefix)
     blobs = BlobStore(load_settings(ServiceSettings).blobs_url)
     reader = EntryReader(Codec(source="starlings/cli", blobs=blobs), topics)
     return Opened(ArchiveSource(archive), topics, reader, selection)
 
 
-def _latest_in(archive: Archive) -> str:
+def latest_in(archive: Archive) -> str:
+    """Name the run in an archive that began last.
+
+    Raises:
+        ConfigError: no run begins there.
+    """
     latest: tuple[int, str] | None = None
     for record in archive:
         run_id = named_run(record)

@@ -20,6 +20,7 @@ class Exit(IntEnum):
     NOT_ENDED = 5
     NOT_UNDONE = 6
     REFUSED = 7
+    DIFFERENT = 8
     BROKEN = 70  # as in sysexits.h: an error that nobody foresaw
     INTERRUPTED = 130
     PIPE = 141
@@ -30,7 +31,8 @@ EPILOG = (
     "completed in part, or problems "
     "were found; 2 wrong usage or settings; 3 the plan was rejected; 4 the run was cancelled; "
     "5 a timeout passed, or the run has not ended; 6 something could not be undone; 7 as the run "
-    "stands, the command can change nothing; 130 Ctrl-C (runs go on)."
+    "stands, the command can change nothing; 8 recorded runs would be "
+    "decided otherwise today; 130 Ctrl-C (runs go on)."
 )
 
 _BY_OUTCOME = {

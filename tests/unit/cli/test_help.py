@@ -24,6 +24,7 @@ TOP = [
     "topics",
     "events",
     "group",
+    "replay",
     "dlq",
     "broker",
     "doctor",
@@ -34,6 +35,7 @@ NESTED = {
     "topics": ["ensure", "check", "ls"],
     "events": ["ls", "show"],
     "group": ["show", "rewind"],
+    "replay": ["verify"],
     "dlq": ["ls", "show", "redrive", "discard"],
     "broker": ["up", "down", "status", "logs", "reset"],
 }

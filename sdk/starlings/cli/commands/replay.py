@@ -9,10 +9,17 @@ from types import ModuleType
 
 import typer
 
+from starlings.cli.exits import EPILOG
+
+from . import replay_verify
+
 group = typer.Typer(
-    name="replay", help="Replay the log: verify, travel, run again.", no_args_is_help=True
+    name="replay",
+    help="Replay the log: verify, travel, run again.",
+    no_args_is_help=True,
+    epilog=EPILOG,
 )
-COMMANDS: tuple[ModuleType, ...] = ()
+COMMANDS: tuple[ModuleType, ...] = (replay_verify,)
 
 
 def register(app: typer.Typer) -> None:
@@ -20,4 +27,4 @@ def register(app: typer.Typer) -> None:
     for module in COMMANDS:
         module.register(group)
     if COMMANDS:
-        app.add_typer(group)
+        app.add_typer(group, rich_help_panel="Debugging")

@@ -1,0 +1,82 @@
+"""`starlings replay verify`: whether recorded runs would be decided today as they were."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from starlings.cli.event_options import FromFile, Since, Until
+from starlings.cli.guard import command
+from starlings.cli.options import Json
+from starlings.cli.times import parse_duration
+
+if TYPE_CHECKING:
+    from starlings.cli.log_source import Log
+    from starlings.replay.findings import Findings
+
+Runs = Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Their ids, or `latest`.")]
+All = Annotated[bool, typer.Option("--all", help="Every run in the log.")]
+Steps = Annotated[
+    bool,
+    typer.Option("--steps", help="Compare what lies on the topics of agents as well."),
+]
+Tail = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_duration,
+        metavar="DURATION",
+        help="What was decided so shortly before the end may be on its way.",
+    ),
+]
+
+
+def register(group: typer.Typer) -> None:
+    """Add the command."""
+    command(group, "verify")(verify)
+
+
+async def verify(
+    run: Runs = None,
+    *,
+    every: All = False,
+    since: Since = None,
+    until: Until = None,
+    steps: Steps = False,
+    tail: Tail = "1m",
+    from_file: FromFile = None,
+    json: Json = False,
+) -> int:
+    """Fold runs again; compare what they owe with what the coordinator published.
+
+    Exit code 8 where today's code would have decided otherwise: the first difference of each run
+    is told, with both sides. 1 where a run cannot be judged.
+    """
+    from starlings.cli.log_source import open_log  # noqa: PLC0415 - `--help` stays fast
+    from starlings.cli.verdicts import print_findings, verdict  # noqa: PLC0415
+
+    window = since is not None or until is not None
+    if bool(run) + every + window + (from_file is not None and not (run or every or window)) != 1:
+        raise typer.BadParameter("name runs, or give --all, or --since and --until, or --from FILE")
+    if window and from_file is not None:
+        raise typer.BadParameter(
+            "--since and --until are of the live log; a file is read as a whole"
+        )
+    async with open_log(run or (), from_file=from_file, since_ms=since, until_ms=until) as log:
+        findings = await _verified(log, tail_ms=int(tail * 1000), steps=steps)
+    print_findings(log, findings, json=json)
+    return verdict(findings)
+
+
+async def _verified(log: Log, *, tail_ms: int, steps: bool) -> Findings:
+    from starlings.replay.verify import verify as verified  # noqa: PLC0415 - `--help` stays fast
+
+    works = await log.works() if steps else ()
+    return await verified(
+        log.events,
+        topics=log.topics,
+        codec=log.codec,
+        runs=log.runs or None,
+        tail_ms=tail_ms,
+        steps=(lambda: log.read(works)) if steps else None,
+    )
