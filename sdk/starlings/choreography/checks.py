@@ -49,6 +49,8 @@ def _waits(step: Step) -> bool:
 
 
 def _waiting_problems(step: Step) -> Iterator[Problem]:
+    if not _waits(step):
+        return
     waits_for = [name for name in WAITING_AGENTS if getattr(step, name) is not None]
     if len(waits_for) > 1:
         yield Problem(
@@ -59,7 +61,7 @@ def _waiting_problems(step: Step) -> Iterator[Problem]:
             remedy="make two steps of it",
         )
     meant = [name for name, agent in WAITING_AGENTS.items() if agent == step.agent]
-    if waits_for and not meant:
+    if not meant:
         yield Problem(
             code="waits_and_works",
             step=step.id,
@@ -141,6 +143,8 @@ def _dependency_problems(step: Step, known: _Names) -> Iterator[Problem]:
 
 
 def _reference_problems(step: Step) -> Iterator[Problem]:
+    if "{{" not in step.task and step.input is None and step.args is None:
+        return  # as most are
     known = set(step.depends_on)
     for field in ("task", "input", "args"):
         for name in dict.fromkeys(references(getattr(step, field))):
@@ -255,6 +259,8 @@ def duplicates(plan: Plan) -> Iterator[Problem]:
 
 def cycles(plan: Plan) -> Iterator[Problem]:
     """Find cycles: peel off what has no open dependency; what stays lies on or behind one."""
+    if _in_order_of_work(plan):
+        return
     graph = {step.id: set(step.depends_on) - {step.id} for step in plan.steps}
     graph = {name: {d for d in deps if d in graph} for name, deps in graph.items()}
     dependents: dict[str, list[str]] = {name: [] for name in graph}
@@ -278,6 +284,16 @@ def cycles(plan: Plan) -> Iterator[Problem]:
             message=f"steps wait for each other: {path}",
             remedy="remove one of these dependencies",
         )
+
+
+def _in_order_of_work(plan: Plan) -> bool:
+    """Whether each step stands behind all that it depends on, as in most plans."""
+    before: set[str] = set()
+    for step in plan.steps:
+        if not before.issuperset(step.depends_on):
+            return False
+        before.add(step.id)
+    return True
 
 
 def _walk_cycles(graph: Mapping[str, set[str]], left: Mapping[str, int]) -> Iterator[list[str]]:

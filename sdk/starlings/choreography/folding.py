@@ -7,6 +7,7 @@ from starlings.messages.facts import TimerKind
 from starlings.messages.ids import generation_id
 
 from .state import Change, Decision, DecisionKind, Run, StepState, Timer, TimerKey
+from .transitions import Phase
 
 LONGEST_S = 100 * 365 * 86_400.0  # no timer runs longer, so that every due time is a sane number
 
@@ -48,17 +49,16 @@ class Folding:
         """Take away the timers of a step's current attempt."""
         timers = self.run.timers
         if timers:
-            for kind in _OF_AN_ATTEMPT:
+            for kind in _ARMED_WHILE.get(step.phase, ()):
                 timers.pop(TimerKey(kind, step.spec.id, step.attempt), None)
 
 
-_OF_AN_ATTEMPT = (
-    TimerKind.QUEUE,
-    TimerKind.RUN,
-    TimerKind.HEARTBEAT,
-    TimerKind.RETRY,
-    TimerKind.WAIT,
-)
+_ARMED_WHILE = {
+    Phase.RELEASED: (TimerKind.QUEUE,),
+    Phase.RUNNING: (TimerKind.RUN, TimerKind.HEARTBEAT),
+    Phase.BACKOFF: (TimerKind.RETRY,),
+    Phase.ASKING: (TimerKind.WAIT,),
+}
 
 
 def skip_id(run: Run, step_id: str) -> str:

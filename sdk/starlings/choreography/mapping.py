@@ -148,7 +148,7 @@ def item_of(run: Run, step: StepState) -> Item | None:
     foreach = run.order[step.item_of].spec.foreach if step.item_of is not None else None
     if foreach is None:
         return None
-    return Item.model_construct(index=step.item, value=_values(run, foreach)[step.item])
+    return Item.trusted(index=step.item, value=_values(run, foreach)[step.item])
 
 
 def in_plan_order(run: Run) -> Iterator[StepState]:

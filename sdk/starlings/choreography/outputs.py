@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from starlings.messages.amendments import Amendment, AmendmentRejected, PlanAmended
 from starlings.messages.base import Message
@@ -131,7 +131,7 @@ def confirmation_for(run: Run, decision: Decision) -> Confirmation | None:
         step = run.steps[decision.step_id or ""]
         return Confirmation(
             attempt_id(run.run_id, step.spec.id, decision.attempt, StepScheduled.NAME),
-            StepScheduled(
+            StepScheduled.trusted(
                 run_id=run.run_id,
                 step_id=step.spec.id,
                 attempt=decision.attempt,
@@ -231,12 +231,13 @@ def _approval_requested(run: Run, step: StepState) -> ApprovalRequested:
 def _compensation_ready(run: Run, decision: Decision) -> CompensationReady:
     undo = run.undos[decision.step_id or "", decision.attempt]
     step, spec = run.order[undo.step], undo.spec
-    result = DependencyResult.model_construct(
+    result = DependencyResult.trusted(
         step_id=step.spec.id,
         agent=step.spec.agent,
         summary=undo.summary or "",
         output=undo.output,
         error=None,
+        skipped=False,
     )
     return CompensationReady(
         run_id=run.run_id,
@@ -257,7 +258,7 @@ def _compensation_ready(run: Run, decision: Decision) -> CompensationReady:
 def step_ready(run: Run, step: StepState) -> StepReady:
     """Build the work for a step's current attempt, with the results of its dependencies."""
     spec = step.spec
-    return StepReady(
+    return StepReady.trusted(
         run_id=run.run_id,
         step_id=spec.id,
         attempt=step.attempt,
@@ -291,13 +292,15 @@ def run_done(run: Run) -> RunDone:
     """Build the run's end: every step in plan order, and one text."""
     if run.outcome is None:
         raise InvariantBroken(f"run {run.run_id} has no outcome yet")
-    steps = [_summary(run, step) for step in mapping.in_plan_order(run)]
-    own = (steps[n] for n, step in enumerate(mapping.in_plan_order(run)) if step.item_of is None)
+    in_order = list(mapping.in_plan_order(run))
+    steps = [_summary(run, step) for step in in_order]
+    own = [n for n, step in enumerate(in_order) if step.item_of is None]
+    to_be_done = [in_order[n] for n in own if not in_order[n].passed_over]
     return RunDone(
         run_id=run.run_id,
         outcome=run.outcome,
-        text=combined_text(own),
-        output=_final(run),
+        text=combined_text(steps[n] for n in own),
+        output=to_be_done[-1].output if to_be_done else None,
         steps=steps,
         error=run.error,
         problems=run.problems,
@@ -307,15 +310,8 @@ def run_done(run: Run) -> RunDone:
     )
 
 
-def _final(run: Run) -> Any:
-    """Take the output of the plan's last step that was to be done."""
-    own = (step for step in mapping.in_plan_order(run) if step.item_of is None)
-    done = [step for step in own if not step.passed_over]
-    return done[-1].output if done else None
-
-
 def _summary(run: Run, step: StepState) -> StepSummary:
-    return StepSummary.model_construct(
+    return StepSummary.trusted(
         step_id=step.spec.id,
         agent=step.spec.agent,
         state="removed" if step.removed else step.phase.value,

@@ -14,7 +14,7 @@ def dependency_result(step: StepState) -> DependencyResult:
     if not step.settled:
         raise InvariantBroken(f"step {step.spec.id!r} is handed on before it has settled")
     # Not validated again: all of it was, when its fact was read, and outputs may be large.
-    return DependencyResult.model_construct(
+    return DependencyResult.trusted(
         step_id=step.spec.id,
         agent=step.spec.agent,
         summary=step.summary or "",

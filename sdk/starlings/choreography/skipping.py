@@ -33,7 +33,8 @@ def is_skipped(run: Run, step: StepState) -> bool:
 
 
 def _is_skipped_along(run: Run, step: StepState) -> bool:
-    before = [run.steps[name].phase for name in step.spec.depends_on]
+    steps = run.steps
+    before = [steps[name].phase for name in step.spec.depends_on]
     if Phase.SKIPPED not in before or step.spec.on_skipped is SkippedPolicy.RUN:
         return False
     return step.spec.on_skipped is SkippedPolicy.SKIP or set(before) == {Phase.SKIPPED}

@@ -41,6 +41,7 @@ from .transitions import (
     StepEvent,
     UndoEvent,
     UndoPhase,
+    is_begun,
     move,
 )
 
@@ -177,7 +178,7 @@ class StepState:
     @property
     def begun(self) -> bool:
         """Whether it has been made ready, and has not settled."""
-        return self.phase is not Phase.WAITING and self.phase not in SETTLED
+        return is_begun(self.phase)
 
     @property
     def passed_over(self) -> bool:
@@ -270,16 +271,17 @@ class Run:
 
     def move(self, step: StepState, event: StepEvent) -> None:
         """Move a step by the table, keeping the counters and the ready heap right."""
-        begun, before = step.begun, step.phase
-        step.phase = move(STEP_MOVES, before, event)
+        before = step.phase
+        step.phase = after = move(STEP_MOVES, before, event)
+        settles = (after in SETTLED) - (before in SETTLED)
+        self.unsettled -= settles
+        self.out += (after in OUT) - (before in OUT)
+        self.amending += (after is Phase.AMENDING) - (before is Phase.AMENDING)
         if step.item_of is not None:
             whole = self.order[step.item_of]
-            whole.begun_items += step.begun - begun
-            whole.open_items += (step.phase not in SETTLED) - (before not in SETTLED)
-        self.out += (step.phase in OUT) - (before in OUT)
-        self.amending += (step.phase is Phase.AMENDING) - (before is Phase.AMENDING)
-        self.unsettled += (before in SETTLED) - (step.phase in SETTLED)
-        if step.phase is Phase.READY:
+            whole.open_items -= settles
+            whole.begun_items += step.begun - is_begun(before)
+        if after is Phase.READY:
             heapq.heappush(self.ready, step.index)
 
     def move_undo(self, undo: Undo, event: UndoEvent) -> None:

@@ -105,6 +105,7 @@ class RunEvent(StrEnum):
 
 SETTLED = frozenset({Phase.DONE, Phase.FAILED, Phase.SKIPPED, Phase.CANCELLED})
 OUT = frozenset({Phase.RELEASED, Phase.RUNNING})  # with an agent, so counted by max_parallel
+_NOT_BEGUN = SETTLED | {Phase.WAITING}
 UNDOING = frozenset({UndoPhase.READY, UndoPhase.RELEASED, UndoPhase.BACKOFF})
 
 STEP_MOVES: dict[tuple[Phase, StepEvent], Phase] = {
@@ -189,6 +190,11 @@ def move(table: dict[tuple[_P, _E], _P], phase: _P, event: _E) -> _P:
         return table[phase, event]
     except KeyError:
         raise InvariantBroken(f"{event.value!r} cannot happen in phase {phase.value!r}") from None
+
+
+def is_begun(phase: Phase) -> bool:
+    """Say whether a step in this phase has been made ready, and has not settled."""
+    return phase not in _NOT_BEGUN
 
 
 def diagram() -> str:
