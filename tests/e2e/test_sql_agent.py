@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import psutil
 import pytest
 from aiokafka import TopicPartition
 from support.services import Services
@@ -57,20 +58,27 @@ async def handle_is_kept(services: Services) -> bool:
     return False
 
 
+def at_work(services: Services, agent: str, file: Path) -> bool:
+    """Say whether an agent has the database open, as it does only while a statement runs."""
+    opened = psutil.Process(services.pid(agent)).open_files()
+    return str(file) in {each.path for each in opened}
+
+
 async def killed_and_taken_over(
-    services: Services, sql: str, *, when: Callable[[], Any] | None = None
+    services: Services, sql: str, *, when: Callable[[str], Any], then: Callable[[], Any]
 ) -> tuple[StepDone, list[StepDone]]:
-    """Kill the agent once its job is created (and `when` holds), and let another one go on."""
-    (agent,) = services.start("coordinator", "planner", "sql")[2:]
+    """Kill the agent once its job is created and `when` holds; then let another one go on."""
+    services.start("coordinator", "planner")
+    (agent,) = services.start("sql", env={"STARLINGS_INSTANCE": "killed"})
     async with services.client() as client:
         run = await client.submit(plan=plan(sql), run_id="r1")
         await wait_until(
             lambda: handle_is_kept(services), timeout_s=60, message="the handle is kept"
         )
-        if when is not None:
-            wait_until_sync(when, timeout_s=TAKEOVER_S, message="the statement has taken effect")
+        wait_until_sync(lambda: when(agent), timeout_s=TAKEOVER_S, message="it has come that far")
         services.kill(agent)
-        services.start("sql")
+        then()
+        services.start("sql", env={"STARLINGS_INSTANCE": "next"})
         ended = await run.result(timeout_s=TAKEOVER_S)
         assert ended.outcome is RunOutcome.COMPLETED, ended.text
         told = [fact async for fact in run.facts() if isinstance(fact, StepDone)]
@@ -78,15 +86,28 @@ async def killed_and_taken_over(
 
 
 async def test_a_statement_that_reads_is_begun_anew_by_the_next_instance(services, file):
-    first, told = await killed_and_taken_over(services, f"SELECT count(*) AS n {SLOW}")
+    first, told = await killed_and_taken_over(
+        services,
+        f"SELECT count(*) AS n {SLOW}",
+        when=lambda agent: at_work(services, agent, file),
+        then=lambda: None,
+    )
 
     assert (first.attempt, first.output["preview"], len(told)) == (1, [{"n": 2}], 1)
+    assert first.instance == "next"  # the killed one has not come to the end
     assert found(file, "SELECT count(*) FROM sold") == 5
 
 
 async def test_a_statement_that_writes_and_is_cut_off_takes_effect_once(services, file):
     services.env["STARLINGS_SQL_SHOP_WRITABLE"] = "true"
-    first, told = await killed_and_taken_over(services, f"INSERT INTO sold SELECT i {SLOW}")
+    before: list[Any] = []
+    first, told = await killed_and_taken_over(
+        services,
+        f"INSERT INTO sold SELECT i {SLOW}",
+        when=lambda agent: at_work(services, agent, file),
+        then=lambda: before.append(found(file, "SELECT count(*) FROM sold")),
+    )
+    assert (before, first.instance) == ([5], "next")  # it was cut off
 
     assert (first.output["affected"], {each.attempt for each in told}) == (2, {first.attempt})
     assert found(file, "SELECT count(*) FROM sold") == 7
@@ -100,7 +121,8 @@ async def test_a_statement_that_has_taken_effect_is_not_repeated_by_the_next_ins
     first, _ = await killed_and_taken_over(
         services,
         "INSERT INTO sold VALUES (100)",
-        when=lambda: found(file, "SELECT count(*) FROM starlings_statements"),
+        when=lambda _agent: found(file, "SELECT count(*) FROM starlings_statements"),
+        then=lambda: None,
     )
 
     assert first.output["affected"] == 1
