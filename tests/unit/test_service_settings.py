@@ -139,3 +139,14 @@ def test_a_good_secret_is_not_printed_either(monkeypatch):
 def test_settings_of_other_rooms_are_reported_the_same_way():
     with pytest.raises(ConfigError, match=r"KAFKA_BOOTSTRAP is not set; it takes host:port"):
         load_settings(_Foreign)
+
+
+def test_an_address_that_may_carry_a_password_is_not_repeated(monkeypatch):
+    class Away(BaseSettings):
+        model_config = SettingsConfigDict(env_prefix="STARLINGS_AWAY_")
+        url: str = Field(pattern=r"^https://", description="an address")
+
+    monkeypatch.setenv("STARLINGS_AWAY_URL", "http://ann:hush-4711@example.org")
+    with pytest.raises(ConfigError, match="STARLINGS_AWAY_URL is wrong") as caught:
+        load_settings(Away)
+    assert "hush-4711" not in str(caught.value)

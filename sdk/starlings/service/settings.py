@@ -195,7 +195,9 @@ def _describe(settings: type[BaseSettings], item: ErrorDetails) -> str:
     allowed = f"; it takes {info.description}" if info and info.description else ""
     if item["type"] == "missing":
         return f"{name} is not set{allowed}"
-    given = "" if info is None or _is_secret(info) else f"={item['input']!r}"
+    given = f"={item['input']!r}"
+    if info is None or _is_secret(info) or "@" in given:  # an address may carry a password
+        given = ""
     said = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return f"{name}{given} is wrong: it {said}{allowed}"
 
