@@ -9,6 +9,7 @@ web server in this file. Without the prefix, the same command asks a real model 
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
@@ -16,8 +17,8 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,7 +31,6 @@ EXAMPLES = Path(__file__).parent
 PAGES = EXAMPLES / "outside"
 PORT = 8973  # always the same: recorded questions have the addresses of pages in them
 WEB = f"http://127.0.0.1:{PORT}"
-WAITED_S = 60  # for another example that runs at the same time
 LOADED_AFTER = 2  # looks at the warehouse
 MODEL_SETTINGS = ("OPENAI_", "STARLINGS_MODEL", "STARLINGS_LLM_", "STARLINGS_TEMPERATURE")
 
@@ -106,26 +106,25 @@ def weather(place: str) -> dict[str, Any]:
 
 @contextmanager
 def outside() -> Iterator[None]:
-    """Have the world outside on this machine."""
-    server = opened()
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
+    """Have the world outside on this machine, when whoever else runs an example has ended."""
+    lock = Path(tempfile.gettempdir(), f"starlings-examples-{os.getuid()}.lock")
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        server = opened()
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
 
 
 def opened() -> ThreadingHTTPServer:
-    """Open the port, when whoever else runs an example has ended."""
-    until = time.monotonic() + WAITED_S
-    while True:
-        try:
-            return ThreadingHTTPServer(("127.0.0.1", PORT), Outside)
-        except OSError as error:
-            if time.monotonic() > until:
-                sys.exit(f"examples/offline.py: port {PORT} cannot be had: {error.strerror}")
-            time.sleep(0.2)
+    """Open the port."""
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", PORT), Outside)
+    except OSError as error:
+        sys.exit(f"examples/offline.py: port {PORT} cannot be had: {error.strerror}")
 
 
 def example_of(command: Sequence[str]) -> Path:
