@@ -38,7 +38,7 @@ from .writing import Assignment
 if TYPE_CHECKING:
     from starlings.agents.agent import Agent
 
-MOST = 20
+LEAST, MOST = 2, 20
 _BRIEF = ", in as few words as can be, since equal answers are counted"
 _CLOSED = ConfigDict(extra="ignore", json_schema_extra={"additionalProperties": False})
 
@@ -114,10 +114,10 @@ class Debate(Strategy):
         if self.samples is not None:
             whole_number(self.samples, "Debate(samples=…)", most=MOST)
         whole_number(self.rounds, "Debate(rounds=…)", most=10)
-        if not 2 <= self.size <= MOST:  # noqa: PLR2004
+        if not LEAST <= self.size <= MOST:
             raise ConfigError(
-                f"a Debate has 2 to {MOST} answers, and this one {self.size}: change models or "
-                "samples"
+                f"a Debate has {LEAST} to {MOST} answers, and this one {self.size}: change models "
+                "or samples"
             )
         if self.quorum is not None:
             whole_number(self.quorum, "Debate(quorum=…)", most=self.size)

@@ -8,12 +8,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 MOST_POINTS = 20
 POINT_CHARS = 2_000
+BEST_SCORE = 10
 PASS_SCORE = 7
 
 
 def _whole(score: Any) -> Any:
     """Round what models give as 7.5."""
-    return round(score) if isinstance(score, float) and 0 <= score <= 10 else score  # noqa: PLR2004
+    return round(score) if isinstance(score, float) and 0 <= score <= BEST_SCORE else score
 
 
 class Review(BaseModel):
@@ -24,7 +25,7 @@ class Review(BaseModel):
     )
 
     accepted: bool
-    score: Annotated[int, BeforeValidator(_whole)] = Field(ge=0, le=10)
+    score: Annotated[int, BeforeValidator(_whole)] = Field(ge=0, le=BEST_SCORE)
     points: list[Annotated[str, Field(min_length=1, max_length=POINT_CHARS)]] = Field(
         max_length=MOST_POINTS
     )
