@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from starlings import Ready, Sensor, StepContext, StepFailed, Waiting
 from starlings.service.settings import load_settings
+from starlings_agents.own_settings import OwnSettings
 
 from .sensor_events import EventArrives, RunEnds, poke_event, poke_run
 from .sensor_files import FileExists, poke_file
@@ -33,16 +34,10 @@ Condition = Annotated[
 ]
 
 
-class SensorSettings(BaseSettings):
+class SensorSettings(OwnSettings):
     """What may be waited for."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="STARLINGS_SENSOR_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="STARLINGS_SENSOR_")
 
     kinds: Annotated[str, NoDecode] = Field(
         default=KINDS,

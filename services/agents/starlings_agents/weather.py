@@ -14,10 +14,11 @@ from urllib.parse import quote
 
 import httpx
 from pydantic import AliasPath, BaseModel, BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from starlings import Agent, Result, StepFailed, TransientError
 from starlings.service.settings import load_settings
+from starlings_agents.own_settings import OwnSettings
 
 agent = Agent("weather", description="Current weather and forecasts of places, worldwide")
 
@@ -27,16 +28,10 @@ _SAID_LIMIT = 100
 Place = Annotated[str, Field(min_length=1, max_length=200, pattern=r"[^\s.]")]
 
 
-class WeatherSettings(BaseSettings):
+class WeatherSettings(OwnSettings):
     """Where the weather comes from."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="STARLINGS_WEATHER_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="STARLINGS_WEATHER_")
 
     url: str = Field(
         default="https://wttr.in",

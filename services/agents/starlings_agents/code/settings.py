@@ -5,20 +5,15 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from starlings_agents.own_settings import OwnSettings
 
 
-class CodeSettings(BaseSettings):
+class CodeSettings(OwnSettings):
     """What a program may use up, and what runs it."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="STARLINGS_CODE_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        allow_inf_nan=False,
-    )
+    model_config = SettingsConfigDict(env_prefix="STARLINGS_CODE_")
 
     backend: Literal["sandbox", "container"] = Field(
         default="sandbox",

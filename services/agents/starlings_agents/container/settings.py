@@ -7,25 +7,20 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from starlings import StepFailed
+from starlings_agents.own_settings import OwnSettings
 
 SECRET_PREFIX = "STARLINGS_CONTAINER_SECRET_"  # noqa: S105 - the name of settings, not a secret
 _MEMORY = re.compile(r"^([1-9][0-9]{0,15})(Ki|Mi|Gi|Ti|)$")
 _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 
 
-class ContainerSettings(BaseSettings):
+class ContainerSettings(OwnSettings):
     """As `STARLINGS_CONTAINER_<NAME>`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="STARLINGS_CONTAINER_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="STARLINGS_CONTAINER_")
 
     backend: Literal["docker", "kubernetes"] = Field(
         default="docker", description="docker or kubernetes"

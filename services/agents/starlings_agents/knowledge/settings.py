@@ -6,23 +6,17 @@ import os
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from starlings.messages import AgentTopic
 from starlings.service import load_settings
+from starlings_agents.own_settings import OwnSettings
 
 
-class KnowledgeSettings(BaseSettings):
+class KnowledgeSettings(OwnSettings):
     """Which knowledge base, and where an instance that reads keeps its store."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="STARLINGS_KNOWLEDGE_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        allow_inf_nan=False,
-    )
+    model_config = SettingsConfigDict(env_prefix="STARLINGS_KNOWLEDGE_")
 
     base: str = Field(
         default="main",

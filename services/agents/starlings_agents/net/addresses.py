@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from starlings.service.settings import load_settings
+from starlings_agents.own_settings import OwnSettings
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -45,16 +46,10 @@ _CLOSED = tuple(
 )
 
 
-class FetchSettings(BaseSettings):
+class FetchSettings(OwnSettings):
     """What may be opened, and how much of it is read."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="STARLINGS_FETCH_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="STARLINGS_FETCH_")
 
     allow: str = Field(
         default="",

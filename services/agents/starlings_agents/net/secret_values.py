@@ -18,11 +18,12 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 from pydantic import Field, JsonValue
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from starlings import StepFailed
 from starlings.messages import StarlingsError
 from starlings.service.settings import load_settings
+from starlings_agents.own_settings import OwnSettings
 
 PLACEHOLDER = re.compile(r"\{\{\s*secret:([A-Za-z][A-Za-z0-9_]{0,62})\s*\}\}")
 SHORTEST = 8
@@ -33,16 +34,10 @@ _SAFE_IN_PATH = "!$&'()*+,;=:@/~"
 _ESCAPE = re.compile("%[0-9A-F]{2}")
 
 
-class SecretSettings(BaseSettings):
+class SecretSettings(OwnSettings):
     """Where secrets lie, and where they may go."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="STARLINGS_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="STARLINGS_")
 
     secrets_folder: Path | None = Field(
         default=None, description="a folder with a file per secret, named as the secret is"

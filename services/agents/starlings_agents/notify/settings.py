@@ -11,23 +11,17 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from starlings import StepFailed
 from starlings.messages import ConfigError
+from starlings_agents.own_settings import OwnSettings
 
 
-class NotifySettings(BaseSettings):
+class NotifySettings(OwnSettings):
     """Channels, and the mail server."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="STARLINGS_NOTIFY_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="STARLINGS_NOTIFY_")
 
     slack: SecretStr | None = Field(
         default=None,

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import Field, TypeAdapter, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from starlings import StepFailed
 from starlings.messages import ConfigError
 from starlings_agents.named_values import named_values, without
+from starlings_agents.own_settings import OwnSettings
 
 PREFIX = "STARLINGS_SQL_"
 KINDS = ("duckdb", "postgresql", "bigquery", "snowflake")
@@ -22,12 +23,10 @@ _TABLES: TypeAdapter[dict[str, str]] = TypeAdapter(dict[str, str])
 _ON = frozenset({"1", "true", "yes", "on"})
 
 
-class SqlSettings(BaseSettings):
+class SqlSettings(OwnSettings):
     """As `STARLINGS_SQL_<NAME>`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
 
     max_rows: int = Field(
         default=1_000_000, ge=1, le=1_000_000_000, description="rows of a result, at most"

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from starlings import StepFailed, TransientError
 from starlings.messages import ConfigError
 from starlings.service.settings import load_settings
+from starlings_agents.own_settings import OwnSettings
 
 from .installed import check_installed
 from .searxng import Question, ask_searxng
@@ -26,17 +27,10 @@ Period = Literal["day", "week", "month", "year"]
 _NOTHING_FOUND = "No results found"
 
 
-class SearchSettings(BaseSettings):
+class SearchSettings(OwnSettings):
     """Who is asked for pages, and how patiently."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="STARLINGS_SEARCH_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="STARLINGS_SEARCH_")
 
     backend: str = Field(
         default="auto",

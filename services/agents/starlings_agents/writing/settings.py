@@ -5,25 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from starlings.agents.strategies.review import PASS_SCORE
 from starlings.messages import ConfigError
 from starlings.service.settings import load_settings
+from starlings_agents.own_settings import OwnSettings
 
 _STYLE_BYTES = 100_000
 
 
-class WritingSettings(BaseSettings):
+class WritingSettings(OwnSettings):
     """What holds for writer, critic and editor."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="STARLINGS_WRITING_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="STARLINGS_WRITING_")
 
     style_file: Path | None = Field(
         default=None, description="a text with rules of style, told to all three"
