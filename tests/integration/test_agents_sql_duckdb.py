@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from support.agents import ready
-from support.queries import ask, pause, rows
+from support.queries import ask, pause, refused_each_time, rows
 from support.waiting import wait_until
 
 from starlings import StepContext
@@ -309,13 +309,7 @@ async def test_a_writable_connection_writes_once_for_an_attempt(file, monkeypatc
 async def test_a_statement_that_ends_the_transaction_is_refused_each_time(file, monkeypatch, sql):
     monkeypatch.setenv("STARLINGS_SQL_SHOP_WRITABLE", "true")
 
-    first = (await ask(sql)).error
-    await executions(1).end("r1/s1/1")  # the process that knew of it is gone
-    again = (await ask(sql)).error
-
-    assert (first.code, first.retryable) == ("input_invalid", False)
-    assert "begins or ends a transaction" in first.message
-    assert again == first
+    await refused_each_time(sql)
 
 
 async def test_a_statement_that_fails_while_writing_leaves_nothing(file, monkeypatch):

@@ -17,7 +17,7 @@ import pytest
 from support.agents import ready
 from support.model_server import model_server
 from support.postgres import PASSWORD, running_postgres
-from support.queries import ask, pause, rows
+from support.queries import ask, pause, refused_each_time, rows
 
 from starlings.agents.execute import execute
 from starlings.agents.models import AgentModels
@@ -269,13 +269,7 @@ async def test_a_writable_connection_writes_once_for_an_attempt(blobs, owner, mo
 async def test_a_statement_that_ends_the_transaction_is_refused_each_time(blobs, monkeypatch, sql):
     monkeypatch.setenv("STARLINGS_SQL_SHOP_WRITABLE", "true")
 
-    first = (await ask(sql)).error
-    await executions(1).end("r1/s1/1")  # the process that knew of it is gone
-    again = (await ask(sql)).error
-
-    assert (first.code, first.retryable) == ("input_invalid", False)
-    assert "begins or ends a transaction" in first.message
-    assert again == first
+    await refused_each_time(sql)
 
 
 async def test_a_statement_that_only_looks_like_the_end_of_a_transaction_runs(blobs, monkeypatch):

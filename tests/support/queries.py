@@ -12,6 +12,7 @@ from starlings.agents.execute import execute
 from starlings.blobs import BlobStore, Claim
 from starlings.messages import StepDone
 from starlings_agents.sql import agent
+from starlings_agents.sql.running import executions
 from support.agents import ready
 
 
@@ -24,6 +25,17 @@ async def ask(sql: str, *, name: str = "shop", step: str = "s1", **more: Any) ->
     done = await execute(agent, ready(agent="sql", step_id=step, task="", input=given), pause=pause)
     assert StepDone.model_validate_json(done.model_dump_json()) == done
     return done
+
+
+async def refused_each_time(sql: str) -> None:
+    """See a statement refused that would end the transaction, also by the next process."""
+    first = (await ask(sql)).error
+    await executions(1).end("r1/s1/1")  # the process that knew of it is gone
+    again = (await ask(sql)).error
+
+    assert (first.code, first.retryable) == ("input_invalid", False)
+    assert "begins or ends a transaction" in first.message
+    assert again == first
 
 
 async def rows(done: StepDone, blobs: BlobStore, folder: Path) -> list[tuple[Any, ...]]:
