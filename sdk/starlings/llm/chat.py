@@ -85,7 +85,12 @@ def tool_result(call: ToolRequest, output: Any, *, error: str | None = None) -> 
 
 def escaped_json(value: Any) -> str:
     """Write JSON that closes no block of tags which it stands in."""
-    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
+    return escaped(json.dumps(value, ensure_ascii=False))
+
+
+def escaped(text: str) -> str:
+    """Write a text so that it closes no block of tags which it stands in."""
+    return text.replace("<", "\\u003c")
 
 
 def _as_declared(call: ToolRequest) -> dict[str, Any]:

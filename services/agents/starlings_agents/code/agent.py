@@ -19,7 +19,7 @@ from .container import run_in_container
 from .outcome import Outcome
 from .sandbox import run_in_sandbox
 from .settings import CodeSettings
-from .writing import first_messages, repair_messages, written
+from .writing import PROGRAM, first_messages, repair_messages
 
 LONGEST_CODE = 100_000
 RESULTS = "results"
@@ -67,7 +67,7 @@ async def _write_and_run(
 ) -> Result:
     messages, outcome = first_messages(task, inputs), Outcome()
     for turn in range(1, settings.turns + 1):
-        code = await written(ctx, turn, messages)
+        code = await PROGRAM.ask(ctx, turn, messages)
         await ctx.heartbeat({"turn": turn})
         outcome = await _run(code, inputs, settings)
         if outcome.error is None:

@@ -23,9 +23,10 @@ from starlings.service.settings import ServiceSettings, load_settings
 from .engines import engine_of
 from .query import SQL_LIMIT, Engine, Job, Name, Query
 from .running import summary_of, told, within
+from .scratch import scratch_folder
 from .settings import Connection, SqlSettings, connection
 from .table import Table
-from .wording import first_messages, repair_messages, schema_text, written
+from .wording import STATEMENT, first_messages, repair_messages, schema_text
 
 _ASKED = ("duckdb", "postgresql")
 _MENDABLE = frozenset({"query_failed", "read_only", "not_permitted", "input_invalid"})
@@ -77,7 +78,7 @@ async def ask(task: str, asked: Question, ctx: StepContext) -> Result:
     messages = first_messages(where.kind, schema_text(await database.columns(), asked.only), task)
     turns = load_settings(SqlSettings).ask_turns
     for turn in range(1, turns + 1):
-        sql = await written(ctx, turn, messages)
+        sql = await STATEMENT.ask(ctx, turn, messages)
         await ctx.heartbeat({"turn": turn, "sql": sql[:1_000]})
         try:
             return await database.answer(sql)
@@ -118,7 +119,7 @@ class _Database:
 
     async def columns(self) -> list[tuple[Any, ...]]:
         """List all columns: schema, table, column, type."""
-        with tempfile.TemporaryDirectory(prefix="starlings-sql-") as folder:
+        with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
             return await self._rows(_COLUMNS, Path(folder))
 
     async def answer(self, sql: str) -> Result:
@@ -128,11 +129,11 @@ class _Database:
             StepFailed: the database says something against it.
             TransientError: it may answer later.
         """
-        with tempfile.TemporaryDirectory(prefix="starlings-sql-") as folder:
+        with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
             await self._rows(f"EXPLAIN {sql}", Path(folder))
         if not self._asked.run:
             return Result({"connection": self._where.name, "sql": sql}, summary=sql[:500])
-        with tempfile.TemporaryDirectory(prefix="starlings-sql-") as folder:
+        with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
             settings = self._settings
             table = Table(
                 Path(folder),

@@ -7,11 +7,10 @@ misleads it can spoil its own summary and nothing else.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 
-from starlings.llm.chat import DATA_RULE
+from starlings.llm.chat import DATA_RULE, escaped_json
 
 from .extracting import Text
 
@@ -37,9 +36,7 @@ def task_of(question: str, pages: Sequence[Text]) -> str:
         for number, page in enumerate(pages, 1)
     ]
     # "<" is escaped, so that no page can close the block and speak outside it
-    block = ",\n".join(
-        json.dumps(one, ensure_ascii=False).replace("<", "\\u003c") for one in listed
-    )
+    block = ",\n".join(map(escaped_json, listed))
     return f"{OPEN}\n[{block}]\n{CLOSE}\n\nQuestion: {question}"
 
 
