@@ -164,6 +164,20 @@ async def test_a_thousand_calls_in_one_answer_are_not_made(server):
     assert birds.called == []
 
 
+@pytest.mark.parametrize("given", [str, json.loads], ids=["in words", "as an object"])
+async def test_arguments_that_are_nested_too_deeply_are_the_models_to_mend(server, given):
+    birds = Birds()
+    deep = '{"place": ' + "[" * 300 + "]" * 300 + "}"
+    bad = calls(("look", deep))
+    bad.message["tool_calls"][0]["function"]["arguments"] = given(deep)
+    done = await run(server, birds, bad, calls(("look", {"place": "roof"})), "Seven.")
+    assert (done.output, birds.called) == ("Seven.", [("look", "roof")])
+    assert (
+        "look: the arguments have to be a JSON object"
+        in (server.requests[1]["messages"][-1]["content"])
+    )
+
+
 async def test_turns_are_bounded_and_the_error_says_what_to_raise(server):
     birds = Birds(max_turns=3)
     script = [calls(("look", {"place": str(number)})) for number in range(3)]

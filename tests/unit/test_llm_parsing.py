@@ -129,3 +129,9 @@ def test_hostile_answers_are_refused_or_read_in_bounded_time(text):
 def test_an_answer_of_many_megabytes_is_not_read():
     with pytest.raises(UnreadableAnswer, match="characters"):
         parse_answer("{" + " " * 5_000_000 + "}")
+
+
+@pytest.mark.parametrize("depth", [101, 300, 900])
+def test_json_that_no_message_could_carry_is_refused_by_its_depth(depth):
+    with pytest.raises(UnreadableAnswer, match="nested more than 100 levels deep"):
+        parse_answer('{"a":' + "[" * depth + "]" * depth + "}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import json_repair
@@ -19,6 +19,7 @@ import json_repair
 from .well_formed import well_formed_json
 
 _MAX_CHARS = 4_000_000
+DEEPEST = 100  # what is nested more deeply no message could carry
 _MAX_SPANS = 200  # an answer with more openings than this is no answer
 _THOUGHT = re.compile(r"^\s*<(think|thinking|reasoning)>.*?</\1>", re.DOTALL)
 _JSON_START = re.compile(
@@ -147,8 +148,10 @@ def _read(span: str) -> Any:
     if value is not None:
         return value
     try:
-        repaired = json_repair.loads(doubled, skip_json_loads=True)
+        repaired = _not_too_deep(json_repair.loads(doubled, skip_json_loads=True))
         repaired = well_formed_json(repaired, doubled)
+    except UnreadableAnswer:
+        raise
     except (ValueError, RecursionError):
         return None
     return repaired if _all_finite(repaired) else None
@@ -179,11 +182,35 @@ def _escape(found: re.Match[str]) -> str:
 def _strict(text: str) -> Any:
     try:
         value = json.loads(text, parse_constant=_no_constant, parse_float=_finite_float)
-        return well_formed_json(value, text)
+        return well_formed_json(_not_too_deep(value), text)
+    except UnreadableAnswer:
+        raise
     except _NotFiniteError:
         raise UnreadableAnswer(_NOT_FINITE_TEXT) from None
     except (ValueError, RecursionError):
         return None
+
+
+def too_deep(value: Any) -> bool:
+    """Say whether lists and objects are nested more than `DEEPEST` levels deep."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [inner for outer in level for inner in _within(outer)]
+        if not level:
+            return False
+    return any(isinstance(each, dict | list) for each in level)
+
+
+def _within(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _not_too_deep(value: Any) -> Any:
+    if too_deep(value):
+        raise UnreadableAnswer(f"the JSON is nested more than {DEEPEST} levels deep")
+    return value
 
 
 _NOT_FINITE_TEXT = "the JSON has NaN or Infinity in it, which are no JSON numbers; use null"

@@ -19,6 +19,7 @@ from starlings.messages.usage import Usage
 from . import errors
 from .endpoint import Endpoint
 from .errors import ModelAway, ModelFailed
+from .parsing import too_deep
 from .well_formed import well_formed_json
 
 _SAID_LIMIT = 200
@@ -162,9 +163,9 @@ def _calls(message: dict[str, Any]) -> Iterator[WantedCall]:
 
 
 def _call(function: dict[str, Any], call_id: str) -> WantedCall:
-    return WantedCall(
-        id=call_id, name=str(function.get("name") or ""), arguments=function.get("arguments")
-    )
+    given = function.get("arguments")
+    arguments = "nested too deeply" if too_deep(given) else given  # which is told as a problem
+    return WantedCall(id=call_id, name=str(function.get("name") or ""), arguments=arguments)
 
 
 def _usage(usage: Any, model: str) -> Usage:

@@ -28,12 +28,12 @@ async def read_stream(chunks: AsyncIterator[bytes], on_text: OnText) -> bytes:
     Raises:
         ModelAway: the stream broke off.
     """
-    assembled, plain, half = _Assembled(), [], ""
+    assembled, half = _Assembled(), ""
     try:
         await on_text("")
         async for line in _lines(chunks):
             if not line.startswith("data:"):
-                plain.append(line)
+                assembled.take_plain(line)
                 continue
             data = line.removeprefix("data:").strip()
             if data == "[DONE]":
@@ -49,7 +49,7 @@ async def read_stream(chunks: AsyncIterator[bytes], on_text: OnText) -> bytes:
     if assembled.error is not None:
         return json.dumps({"error": assembled.error}).encode()
     if not assembled.chunks:
-        return "\n".join(plain).encode()
+        return assembled.plain().encode()
     if not assembled.ended:
         raise _broken("it ended early")
     return json.dumps(assembled.body()).encode()
@@ -82,11 +82,28 @@ class _Assembled:
         self.ended = False
         self.error: Any = None
         self._parts: list[str] = []
+        self._plain: list[str] = []
+        self._plain_size = 0
         self._size = 0
         self._refusal = ""
         self._calls: dict[int, dict[str, Any]] = {}
         self._about: dict[str, Any] = {}
         self._finish: Any = None
+
+    def take_plain(self, line: str) -> None:
+        """Take a line in that is none of a stream's: they may all be one body.
+
+        Raises:
+            ModelAway: there is no end of them.
+        """
+        self._plain.append(line)
+        self._plain_size += len(line)
+        if self._plain_size > _LONGEST_LINE:
+            raise _broken("it has no end")
+
+    def plain(self) -> str:
+        """Give the lines that were none of a stream's."""
+        return "\n".join(self._plain)
 
     def add(self, data: str) -> str:
         """Take a chunk in; return the text that it adds."""
@@ -114,12 +131,19 @@ class _Assembled:
             if isinstance(call, dict) and len(self._calls) < _CALLS_MOST:
                 self._add_call(call, position)
         if isinstance(delta.get("refusal"), str):
-            self._refusal += delta["refusal"]
+            self._refusal += self._bounded(delta["refusal"])
         text = delta.get("content")
-        if not isinstance(text, str) or self._size > _LONGEST:
+        if not isinstance(text, str):
+            return ""
+        text = self._bounded(text)
+        self._parts.append(text)
+        return text
+
+    def _bounded(self, text: str) -> str:
+        """Give a piece, or nothing once there is more than any answer has."""
+        if self._size > _LONGEST:
             return ""
         self._size += len(text)
-        self._parts.append(text)
         return text
 
     def _add_call(self, call: dict[str, Any], position: int) -> None:
@@ -131,7 +155,7 @@ class _Assembled:
         if isinstance(function, dict):
             for name in ("name", "arguments"):
                 if isinstance(function.get(name), str):
-                    known["function"][name] += function[name]
+                    known["function"][name] += self._bounded(function[name])
 
     def body(self) -> dict[str, Any]:
         """Write it as one completion."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from starlings import StepContext, StepFailed
 from starlings.llm.chat import escaped
+from starlings.llm.prompt_file import OWN
 
 _CANNOT = "cannot"
 
@@ -38,7 +39,7 @@ class WrittenText:
     name: str
     cleaned: Callable[[str], str] = str
     problems: Callable[[str], list[str]] = _no_problems
-    label: str | None = None
+    label: str = OWN
 
     async def ask(self, ctx: StepContext, turn: int, messages: list[dict[str, str]]) -> str:
         """Let the model write, or mend what it wrote; what it answers is kept.
