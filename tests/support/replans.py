@@ -7,14 +7,17 @@ from starlings.messages import (
     Amendment,
     AmendmentProposed,
     AmendmentRejected,
+    FailurePolicy,
     PlanAmended,
     Problem,
     ReplanReady,
     ReplanRequested,
 )
 
-from .runs import Story
+from .runs import Story, failed
+from .sagas import Saga, did
 
+REPLAN = FailurePolicy.REPLAN
 UNKNOWN = Problem(code="unknown_agent", message="no agent", remedy="start it first")
 
 
@@ -49,3 +52,10 @@ def refusals(story: Story) -> dict[str, list[str]]:
     """Say what was refused, by the decision's id."""
     told = {d.id: message_for(story.run, d) for d in story.owed(DecisionKind.REJECT)}
     return {ident: [problem.code for problem in fact.problems] for ident, fact in told.items()}
+
+
+def hopeless(*steps: str, **options: object) -> Saga:
+    """Make a run whose first step is done and whose second one has failed for good."""
+    saga = Saga(*(steps or ("a", "b<a", "c<b")), on_failure=REPLAN, **options)
+    saga.tell(did("a", "A"), failed("b"))
+    return saga

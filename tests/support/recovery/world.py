@@ -13,8 +13,6 @@ from random import Random
 from typing import Any
 
 from starlings.choreography import (
-    CarryPolicy,
-    Ledger,
     Phase,
     Recorded,
     refusal,
@@ -22,14 +20,11 @@ from starlings.choreography import (
     snapshot,
 )
 from starlings.messages import (
-    Amendment,
     AmendmentProposed,
     ApprovalGiven,
     CancelRequested,
-    Compensation,
     CompensationDone,
     CompensationReady,
-    ErrorInfo,
     PauseRequested,
     Problem,
     ReplanReady,
@@ -37,29 +32,20 @@ from starlings.messages import (
     ResumeRequested,
     RetryRequested,
     SignalReceived,
-    Step,
     StepDone,
-    StepOutcome,
     StepProgress,
     StepReady,
     StepStarted,
-    attempt_id,
     message_id,
     replan_id,
-    undo_id,
 )
 
-from .coordinator import Coordinator, Parcel, fold_record, plain
+from .coordinator import Coordinator, Parcel
 from .log import Log
 from .plans import another_plan, random_beginning
+from .readers import SMALL, recovered, view
+from .results import end_of
 
-SMALL = CarryPolicy(
-    look_back_records=30,
-    look_back_ms=20_000,
-    carry_after_records=25,
-    carry_after_ms=60_000,
-    sample_every=4,
-)
 MAX_COORDINATORS = 3
 LONGEST_CALM_S = 900  # ten tries to undo, with their pauses
 EVERY_WORD = (*range(14), 21)  # to each step that may wait; an end of pauses
@@ -234,7 +220,8 @@ class World:
         ready = self.working.pop(pick % len(self.working))
         if ready.timeouts.queue_s and pick % 7 == 0:
             return  # hangs for ever; its timeouts will tell
-        ident, done = self._end_of(ready, pick)
+        ident, done = end_of(ready, pick)
+        self.counts.undone += isinstance(done, CompensationDone)
         self.effects[ident] = self.effects.get(ident, 0) + 1
         if pick % 6 == 0:
             self.late.append((ident, done))
@@ -246,45 +233,6 @@ class World:
         """Let a result arrive that was long on its way."""
         if self.late:
             self.append(*self.late.pop(pick % len(self.late)))
-
-    def _end_of(
-        self, ready: StepReady | CompensationReady, pick: int
-    ) -> tuple[str, StepDone | CompensationDone]:
-        run_id, step_id, attempt = ready.run_id, ready.step_id, ready.attempt
-        if isinstance(ready, StepReady):
-            return attempt_id(run_id, step_id, attempt, StepDone.NAME), self._result(ready, pick)
-        self.counts.undone += 1
-        failed = pick % 10 >= 7
-        error = ErrorInfo(code="broken", message="cannot undo", retryable=pick % 4 != 0)
-        done = CompensationDone(
-            run_id=run_id,
-            step_id=step_id,
-            attempt=attempt,
-            number=ready.number,
-            agent=ready.agent,
-            outcome=StepOutcome.ERROR if failed else StepOutcome.OK,
-            error=error if failed else None,
-        )
-        return undo_id(run_id, step_id, attempt, ready.number, done.NAME), done
-
-    def _result(self, ready: StepReady, pick: int) -> StepDone:
-        outcome = StepOutcome.OK
-        if pick % 10 >= 7:
-            outcome = (StepOutcome.ERROR, StepOutcome.ERROR, StepOutcome.CANCELLED)[pick % 3]
-        error = ErrorInfo(code="broken", message="it broke", retryable=pick % 4 != 0)
-        return StepDone(
-            run_id=ready.run_id,
-            step_id=ready.step_id,
-            attempt=ready.attempt,
-            agent=ready.agent,
-            outcome=outcome,
-            output={"step": ready.step_id, "pick": pick} if outcome is StepOutcome.OK else None,
-            error=None if outcome is StepOutcome.OK else error,
-            usage={"calls": 1, "input_tokens": pick},
-            compensation=Compensation(agent=ready.agent) if pick % 5 else None,
-            amendment=_more(ready) if pick % 11 == 0 else None,
-            replan=f"{ready.step_id} is not good enough" if pick % 23 == 0 else None,
-        )
 
     # -- coordinators --------------------------------------------------------------------------
 
@@ -394,39 +342,3 @@ class World:
         self.late_result(0)
         self.wait(1_000)
         self.commit(0)
-
-
-def _more(ready: StepReady) -> Amendment:
-    """Ask for two steps more, one of which needs this one's result; the same every time."""
-    name = f"{ready.step_id.replace('[', '-').removesuffix(']')}-more"
-    first = Step(id=name, agent="math", task="more", depends_on=[ready.step_id])
-    return Amendment(add=[first, Step(id=f"{name}2", agent="math", task="more")])
-
-
-def recovered(log: Log, start: int) -> Ledger:
-    """Recover a ledger from `start` to the end of the log, as the shell does."""
-    reader = Coordinator(log, start=start, policy=SMALL)
-    while reader.ledger.recovering:
-        fold_record(reader.ledger, log.records[reader.ledger.position])
-        reader._finish_recovery()
-    return reader.ledger
-
-
-def view(ledger: Ledger, run_ids: set[str]) -> dict[str, Any]:
-    """Say what a ledger knows that matters for what it will do with the next record."""
-    assert not ledger.parked, ledger.parked
-    ledger.position += 1  # what the look-back holds, is asked with a new record at hand
-    try:
-        return _view(ledger, run_ids)
-    finally:
-        ledger.position -= 1
-
-
-def _view(ledger: Ledger, run_ids: set[str]) -> dict[str, Any]:
-    return {
-        "runs": {run_id: plain(run) for run_id, run in ledger.runs.items()},
-        "anchors": {run_id: place.offset for run_id, place in ledger.anchors.items()},
-        "ended lately": {r for r in run_ids if ledger._ended_lately(r)},
-        "repeated": dict(ledger.repeated),
-        "early": {r: place for r, (place, _) in ledger.early.items() if ledger._lately(place)},
-    }
