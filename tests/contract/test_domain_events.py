@@ -242,13 +242,14 @@ async def test_a_bare_producer_needs_no_headers(stage):
     await stage.put("opened", b'{"text":"with a key"}', key=b"order-7")
     await stage.put("opened", b'{"text":"without"}', key=None)
     await stage.put("opened", b'{"text":"odd key"}', key=b"a b/\xff")
+    await stage.put("opened", b'{"text":"a line"}', key=b"order-8\n")
 
-    await stage.events("answered", 3)
+    await stage.events("answered", 4)
     found = {ctx.run_id: ctx for ctx in calls}
     topic = stage.site.topics.facts("opened")
     assert found["order-7"].event_id.startswith(f"{topic}/")
     places = [run.startswith(f"{topic}-") for run in found if run != "order-7"]
-    assert places == [True, True]
+    assert places == [True, True, True]
     assert all(ctx.hops == 0 and ctx.causation_id is None for ctx in calls)
 
 

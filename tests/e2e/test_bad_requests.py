@@ -90,6 +90,23 @@ async def test_a_request_that_cannot_be_read_ends_at_once_with_the_reason(
     await works(system)
 
 
+@pytest.mark.parametrize("key", [b"a b", b"line\n", b"\xff", b"x" * 129])
+async def test_a_key_that_is_no_run_id_names_no_run_and_the_request_is_done_all_the_same(
+    system, key
+):
+    topic = system.topics.requests
+    value = json.dumps({"steps": [call("odd", "fine")]}).encode()
+    async with bare_producer(system) as producer:
+        place = await producer.send_and_wait(topic, value, key=key)
+        lost = await producer.send_and_wait(topic, b"{}", key=key)
+
+    done = await the_only_end(system, run_id_at(topic, place.partition, place.offset))
+    refused = await the_only_end(system, run_id_at(topic, lost.partition, lost.offset))
+
+    assert (done.outcome, done.output) == (RunOutcome.COMPLETED, "fine")
+    assert refused.problems[0].code == "empty_request"
+
+
 async def test_kafka_and_its_clients_refuse_a_line_of_2_mb(system):
     async with bare_producer(system) as producer:
         with pytest.raises(MessageSizeTooLargeError, match="max_request_size"):

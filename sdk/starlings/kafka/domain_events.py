@@ -126,6 +126,6 @@ def _first_place(record: ConsumerRecord, origin: Origin) -> Origin:
 def _correlation_id(record: ConsumerRecord, origin: Origin) -> str:
     key = bytes(record.key or b"").decode(errors="replace")
     for candidate in (header(record.headers, CORRELATION), key):
-        if candidate and _RUN_ID.match(candidate):
+        if candidate and _RUN_ID.fullmatch(candidate):
             return candidate
     return run_id_at(origin.topic, origin.partition, origin.offset)

@@ -275,7 +275,7 @@ class PlannerService:
         )
         key = (record.key or b"").decode(errors="replace")
         run_id = key or run_id_at(record.topic, record.partition, record.offset)
-        if not _RUN_ID.match(run_id):
+        if not _RUN_ID.fullmatch(run_id):
             run_id = run_id_at(record.topic, record.partition, record.offset)
         how = "later" if info.retryable else "corrected"
         problem = Problem(
@@ -301,7 +301,7 @@ def _number_of(ident: str) -> int:
 def _run_id_of(key: bytes | None, received: Received) -> str:
     """Take the run id from the record's key, where that is one, else from where it lies."""
     text = (key or b"").decode(errors="replace")
-    if _RUN_ID.match(text):
+    if _RUN_ID.fullmatch(text):
         return text
     origin = received.origin
     return run_id_at(origin.topic, origin.partition, origin.offset)
