@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import insort
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from starlings.messages.amendments import Amendment
@@ -57,6 +58,10 @@ def _own_problems(run: Run, step: StepState, amendment: Amendment) -> Iterator[P
 
 
 def _unfit_names(run: Run, amendment: Amendment) -> Iterator[Problem]:
+    gone = Counter([*amendment.remove, *(spec.id for spec in amendment.replace)])
+    for name in (name for name, count in gone.items() if count > 1):
+        message = f"the step {name!r} is to be removed or replaced more than once"
+        yield _problem("named_twice", name, message, "say once what becomes of it")
     for spec in amendment.add:
         if spec.id in run.steps:
             message = f"there is a step {spec.id!r}, or was one"

@@ -135,6 +135,9 @@ def test_a_ready_step_can_be_removed():
         ({"replace": [step("done")]}, "step_begun", "the step has begun: it is done"),
         ({"replace": [step("nobody")]}, "unknown_step", "there is no step 'nobody'"),
         ({"replace": [step("report", "last")]}, "cycle", "steps wait for each other"),
+        ({"remove": ["last", "last"]}, "named_twice", "removed or replaced more than once"),
+        ({"replace": [step("last"), step("last")]}, "named_twice", "more than once"),
+        ({"remove": ["last"], "replace": [step("last")]}, "named_twice", "more than once"),
     ],
     ids=str,
 )

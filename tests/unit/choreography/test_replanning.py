@@ -194,6 +194,8 @@ def test_an_amendment_whose_agents_nobody_knows_is_given_up():
         ({"remove": ["b"]}, "unknown_dependency"),
         ({"invalidate": ["loop[0]"]}, "item_of_list"),
         ({"invalidate": ["boss"]}, "step_has_amended"),
+        ({"remove": ["c", "c"]}, "named_twice"),
+        ({"replace": [step("c"), step("c")]}, "named_twice"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_every_reason(amendment, code):
