@@ -32,6 +32,16 @@ COLUMNS = ("time", "place", "run", "type", "step", "agent", "outcome", "")
 _BAD = frozenset(
     {"error", "failed", "compensated", "compensation_failed", "rejected", "partial", "cancelled"}
 )
+_ROOM = (
+    (18, "dim"),
+    (6, "dim"),
+    (21, ""),
+    (14, ""),
+    (4, "bold"),
+    (8, "cyan"),
+    (5, ""),
+    (0, ""),
+)
 _WORDS = ("summary", "text", "reason", "request", "task", "comment", "name", "kind")
 
 
@@ -152,6 +162,16 @@ def raw_line(entry_or_record: Any) -> str:
         return line_of(record).decode()
     except UnicodeDecodeError as error:
         raise UndecodableMessage(f"{record.topic}: {error}", code="not_utf8") from None
+
+
+def entry_line(entry: Entry, prefix: str) -> Text:
+    """Write a record as a line of a list that goes on, with room for what is usual."""
+    row, line = cells(entry, prefix), Text()
+    for cell, (width, style) in zip(row, _ROOM, strict=True):
+        text = cell.copy() if isinstance(cell, Text) else Text(str(cell), style=style)
+        text.truncate(max(width, text.cell_len), pad=True)
+        line.append_text(text).append("  " if width else "")
+    return line
 
 
 def print_list(console: Console, entries: list[Entry], *, prefix: str) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from aiokafka import ConsumerRecord
 
 from starlings.blobs import BlobStore
 from starlings.client import Client
 from starlings.kafka.codec import Codec
+from starlings.kafka.connection import Connection
 from starlings.messages import ConfigError, Topics
 from starlings.replay import (
     Archive,
@@ -22,6 +26,7 @@ from starlings.replay import (
     read_archive,
 )
 from starlings.replay.entries import BEGINNINGS, EntryReader, Selected
+from starlings.replay.importing import SELECTED
 from starlings.replay.selection import Selection, named_run, named_type
 from starlings.service import ServiceSettings, load_settings
 
@@ -40,10 +45,37 @@ class Opened:
     topics: Topics
     reader: EntryReader
     selection: Selection
+    archive: Archive | None = None
+
+    def choices(self) -> dict[str, Any]:
+        """Say what was chosen, such that records within the ranges may be missing."""
+        if self.archive is None:  # ranges of Kafka are as narrow as partitions and offsets
+            return replace(self.selection, partitions=frozenset(), first=None, last=None).choices()
+        before = (self.archive.header.model_extra or {}).get(SELECTED) or {}
+        return {**before, **self.selection.choices()}
 
     def selected(self) -> Selected:
         """Choose records."""
         return Selected(self.source, self.selection, self.reader)
+
+
+class Live:
+    """What lies in ranges, in the order of time, and then for ever what comes."""
+
+    def __init__(self, connection: Connection, ranges: Sequence[Range]) -> None:
+        self.ranges = ranges
+        after = [each.model_copy(update={"first": each.end}) for each in ranges]
+        self._parts = (
+            KafkaSource(connection, ranges, by_time=True),
+            KafkaSource(connection, after, follow=True),
+        )
+
+    async def records(self) -> AsyncGenerator[ConsumerRecord]:
+        """Deliver the records."""
+        for part in self._parts:
+            async with aclosing(part.records()) as records:
+                async for record in records:
+                    yield record
 
 
 @asynccontextmanager
@@ -66,11 +98,13 @@ async def opened(
         if LATEST in selection.runs:
             selection = _named(selection, await latest_run(kafka))
         ranges = await _ranges(kafka, selection, all_topics=all_topics)
-        follow = follow_last is not None
-        if follow_last is not None and selection.since_ms is None and selection.first is None:
-            ranges = [_end_of(each, follow_last) for each in ranges]
+        source: Source = KafkaSource(kafka.connection, ranges, by_time=True)
+        if follow_last is not None:
+            if selection.since_ms is None:
+                ranges = [_end_of(each, follow_last) for each in ranges]
+            source = Live(kafka.connection, ranges)
         yield Opened(
-            KafkaSource(kafka.connection, ranges, follow=follow, by_time=True),
+            source,
             kafka.topics,
             EntryReader(kafka.codec, kafka.topics),
             selection,
@@ -91,7 +125,7 @@ def _from_archive(archive: Archive, selection: Selection) -> Opened:
     topics = Topics(archive.header.prefix)
     blobs = BlobStore(load_settings(ServiceSettings).blobs_url)
     reader = EntryReader(Codec(source="starlings/cli", blobs=blobs), topics)
-    return Opened(ArchiveSource(archive), topics, reader, selection)
+    return Opened(ArchiveSource(archive), topics, reader, selection, archive)
 
 
 def latest_in(archive: Archive) -> str:

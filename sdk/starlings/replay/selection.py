@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -113,10 +113,14 @@ class Selection:
         for outcome in self.outcomes - OUTCOMES:
             raise ConfigError(_unknown("outcome", outcome, OUTCOMES))
 
-    @property
-    def is_everything(self) -> bool:
-        """Whether every record fits."""
-        return self == Selection()
+    def choices(self) -> dict[str, Any]:
+        """Say in names of fields what was asked for; empty where that is everything."""
+        said = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {
+            name: sorted(value) if isinstance(value, frozenset) else value
+            for name, value in said.items()
+            if value not in (None, False, frozenset())
+        }
 
     def judge(self, record: ConsumerRecord) -> Verdict:
         """Judge a raw record."""

@@ -8,6 +8,8 @@ import re
 import pytest
 from support.golden.records import golden_records, kafka_record, write_archive
 
+from starlings.replay import read_archive
+
 
 @pytest.fixture
 def archive(tmp_path):
@@ -162,6 +164,8 @@ def test_foreign_and_broken_messages_are_shown_as_what_they_are(starlings, archi
         (["ls", "--type", "step_dnoe"], "did you mean step_done?"),
         (["ls", "--since", "1h", "--until", "2h"], "--since lies after --until"),
         (["ls", "--offsets", "9..3"], "end before they begin"),
+        (["tail", "--outcome", "oky"], "did you mean ok?"),
+        (["export", "-o", "x", "--type", "run_dun"], "did you mean run_done?"),
         (["show", "nothing"], "there is no record of run 'nothing'"),
         (["show", "0/900"], "there is no record '0/900'"),
         (["show", "demo/s9/1/step_done"], "there is no record 'demo/s9/1/step_done'"),
@@ -173,6 +177,90 @@ def test_what_is_not_there_or_makes_no_sense_is_told_and_ends_with_2(
     assert starlings("events", *argv, "--from", archive()) == 2
     assert said in starlings.stderr
     assert starlings.stdout == ""
+
+
+def test_tail_of_an_archive_is_its_last_records(starlings, archive):
+    path = archive("demo")
+    assert starlings("events", "tail", "--from", path, "--last", "2", "--json") == 0
+    last = golden_records("demo")[-2:]
+    assert [line["offset"] for line in lines(starlings)] == [record.offset for record in last]
+
+
+def test_export_chooses_from_an_archive_and_says_so_in_the_file(starlings, archive, tmp_path):
+    path, part = archive("foreach"), str(tmp_path / "part.jsonl.gz")
+    assert starlings("events", "export", "--from", path, "--run", "undoing", "-o", part) == 0
+    assert re.match(r"exported  \d+ records, [\d,]+ bytes → ", starlings.stdout)
+    header = read_archive(part).header
+    assert header.model_extra == {"selected": {"runs": ["undoing"]}}
+    starlings("events", "show", "undoing", "--from", part, "--json")
+    told = starlings.stdout
+    starlings("events", "show", "undoing", "--from", path, "--json")
+    assert starlings.stdout == told
+
+
+def test_export_replaces_no_file_unless_told(starlings, archive):
+    path = archive("demo")
+    assert starlings("events", "export", "--from", archive("saga"), "-o", path) == 2
+    assert "--force" in starlings.stderr
+    assert starlings("events", "export", "--from", archive("saga"), "-o", path, "--force") == 0
+    assert read_archive(path).header.prefix == "starlings."
+
+
+def test_export_to_standard_output_is_an_archive(starlings, archive, tmp_path):
+    assert starlings("events", "export", "--from", archive("demo"), "-o", "-") == 0
+    (tmp_path / "copy.jsonl").write_text(starlings.stdout)
+    records = list(read_archive(tmp_path / "copy.jsonl"))
+    assert [r.value for r in records] == [r.value for r in golden_records("demo")]
+
+
+def without(path, kept):
+    """Drop records from an archive, so that its count is right all the same."""
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123
+        head, *body, _ = file.read().splitlines(keepends=True)
+    body = [line for number, line in enumerate(body) if kept(number)]
+    end = json.dumps({"end": True, "records": len(body)}) + "\n"
+    with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.writelines([head, *body, end])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("gap", "said"),
+    [
+        (lambda n: n not in (3, 4), "starlings.events/0 3..4"),
+        (lambda n: n > 1, "starlings.events/0 0..1"),
+        (lambda n: n < 18, "starlings.events/0 18..19"),
+    ],
+    ids=["within", "at the beginning", "at the end"],
+)
+def test_an_import_of_a_log_with_a_gap_is_refused_before_anything_is_written(
+    starlings, archive, gap, said
+):
+    path = without(archive("saga"), gap)
+    assert starlings("events", "import", path, "--prefix", "copy.") == 1
+    assert f"records are missing: {said}" in starlings.stderr
+    assert "nothing was imported" in starlings.stderr
+
+
+def test_an_import_of_a_file_that_was_cut_off_writes_nothing(starlings, archive):
+    path = archive("saga")
+    with open(path, "r+b") as file:  # noqa: PTH123
+        file.truncate(5_000)
+    assert starlings("events", "import", path, "--prefix", "copy.") == 1
+    assert "the file was cut off" in starlings.stderr
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "say where to: --prefix copy."),
+        (["--prefix", "starlings."], "is the prefix of"),
+        (["--prefix", "no good"], "has characters that Kafka forbids"),
+    ],
+)
+def test_an_import_never_goes_to_topics_in_use_by_itself(starlings, archive, argv, said):
+    assert starlings("events", "import", archive("saga"), *argv) == 2
+    assert said in starlings.stderr
 
 
 def test_an_archive_that_was_cut_off_is_named_with_its_line(starlings, archive):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +13,9 @@ import typer
 from starlings.cli import event_options as which
 from starlings.cli.exits import EPILOG, Exit
 from starlings.cli.guard import command, complain
-from starlings.cli.options import Json
+from starlings.cli.options import Json, Wait
+
+from .events_files import export, import_
 
 if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
@@ -30,10 +33,91 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True,
         epilog=EPILOG,
     )
-    functions: tuple[Callable[..., Any], ...] = (ls, show)
+    functions: tuple[Callable[..., Any], ...] = (tail, ls, show, export, import_)
     for function in functions:
-        command(events, function.__name__)(function)
+        command(events, function.__name__.rstrip("_"))(function)
     app.add_typer(events, name="events", rich_help_panel="Debugging")
+
+
+# -- tail ------------------------------------------------------------------------------------------
+
+
+async def tail(
+    *,
+    run: which.Runs = None,
+    type_: which.Types = None,
+    agent: which.Agents = None,
+    step: which.Steps = None,
+    outcome: which.Outcomes = None,
+    failed: which.Failed = False,
+    since: which.Since = None,
+    partition: which.Partitions = None,
+    all_topics: which.AllTopics = False,
+    from_file: which.FromFile = None,
+    last: Annotated[
+        int, typer.Option(min=0, help="Look at so many records of each partition first.")
+    ] = 10,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many.")] = None,
+    wait: Wait = None,
+    raw: Raw = False,
+    json: Json = False,
+) -> int:
+    """Follow the log live until Ctrl-C; of an archive, the last records that fit.
+
+    `--wait` ends it, with exit code 5 where `--count` has not come by then.
+    """
+    from starlings.cli.event_source import opened  # noqa: PLC0415 - `--help` stays fast
+
+    chosen = which.selection(
+        run=run,
+        type_=type_,
+        agent=agent,
+        step=step,
+        outcome=outcome,
+        failed=failed,
+        since=since,
+        partition=partition,
+    )
+    most = count if from_file is None else count or last
+    async with opened(
+        chosen, from_file=from_file, all_topics=all_topics, follow_last=last
+    ) as found:
+        if from_file is not None:
+            return await _end_of_file(found, most or 0, raw=raw, json=json)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await _follow(found, count, raw=raw, json=json)
+                return Exit.OK
+    return Exit.NOT_ENDED if count else Exit.OK
+
+
+async def _end_of_file(found: Opened, last: int, *, raw: bool, json: bool) -> int:
+    async with aclosing(found.selected().records()) as records:
+        kept: deque[ConsumerRecord] = deque(maxlen=last)
+        async for record in records:
+            kept.append(record)
+    await _print_kept(found, kept, raw=raw, json=json)
+    return Exit.OK
+
+
+async def _follow(found: Opened, count: int | None, *, raw: bool, json: bool) -> None:
+    from starlings.cli.event_page import print_raw  # noqa: PLC0415 - `--help` stays fast
+    from starlings.cli.event_rows import entry_line  # noqa: PLC0415
+    from starlings.cli.printing import console  # noqa: PLC0415
+
+    out, seen = console(), 0
+    async with aclosing(found.selected().records()) as records:
+        async for record in records:
+            if json:
+                await _print_line(found, record, raw=raw)
+            elif raw:
+                print_raw(out, await found.reader.read(record))
+            else:
+                entry = await found.reader.read(record)
+                out.print(entry_line(entry, found.topics.prefix), no_wrap=True, crop=True)
+            seen += 1
+            if seen == count:
+                return
 
 
 # -- ls --------------------------------------------------------------------------------------------
