@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import fcntl
 import json
+import os
 import resource
 from decimal import Decimal
 from pathlib import Path
@@ -273,20 +274,34 @@ async def test_what_does_not_fit_into_memory_goes_to_a_folder_of_its_own_within_
     assert counted.output["preview"] == [{"n": 1_500_000}]
     assert refused.code == "resource_exhausted"
     assert "STARLINGS_SQL_DUCKDB_DISK" in refused.message
-    assert [path.name for path in scratch_folder().iterdir()] == ["lock"]
+    assert list(scratch_folder().iterdir()) == []
     assert [path.name for path in file.parent.glob("*.tmp")] == []
 
 
 def test_a_folder_that_a_killed_process_left_is_removed_and_that_of_a_living_one_stays(tmp_path):
-    killed, living = tmp_path / "starlings-sql-1", tmp_path / "starlings-sql-2"
-    for folder in (killed, living):
+    killed, living, other = (
+        tmp_path / name for name in ("starlings-sql-1", "starlings-sql-2", "x")
+    )
+    for folder in (killed, living, other):
         (folder / "spill").mkdir(parents=True)
-        (folder / "lock").touch()
-    with (living / "lock").open() as lock:
+    (tmp_path / "starlings-sql-3").symlink_to(other)
+    lock = os.open(living, os.O_RDONLY)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         clear_abandoned(tmp_path)
+    finally:
+        os.close(lock)
 
-    assert (killed.exists(), living.exists()) == (False, True)
+    assert [folder.exists() for folder in (killed, living, other)] == [False, True, True]
+
+
+async def test_a_folder_that_was_cleaned_away_is_made_anew(file):
+    scratch_folder().rmdir()
+
+    assert (await ask("SELECT 1 AS i")).error is None
+    before = scratch_folder()
+    clear_abandoned(before.parent)  # it is locked, also against this process
+    assert before.is_dir()
 
 
 async def test_a_writable_connection_writes_once_for_an_attempt(file, monkeypatch):

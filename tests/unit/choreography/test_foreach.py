@@ -124,8 +124,9 @@ def test_nothing_to_do_is_done_at_once(items):
         ({"a": 1}, "foreach_not_a_list", 'is no list, but {"a": 1}'),
         (None, "foreach_not_a_list", "is no list, but null"),
         (list(range(10_001)), "too_many_items", "10,001 items; the limit is 10,000 in a run"),
+        (list(range(100_000)), "too_many_items", "100,000 items; the limit is 10,000 in a run"),
     ],
-    ids=str,
+    ids=["text", "object", "null", "one too many", "far too many"],
 )
 def test_what_is_no_list_of_a_sane_length_fails_the_step(output, code, said):
     story = Story("list", each())

@@ -12,25 +12,25 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
 _PREFIX = "starlings-sql-"
-_LOCK = "lock"
+_making = threading.Lock()
+_ours: Path | None = None
 
 
-@cache
 def scratch_folder() -> Path:
-    """Give the folder of this process."""
-    clear_abandoned(Path(tempfile.gettempdir()))
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    new = folder / f"{_LOCK}.new"
-    held = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # until the process ends
-    fcntl.flock(held, fcntl.LOCK_EX)
-    new.rename(folder / _LOCK)  # nobody sees it unlocked
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    """Give the folder of this process; a new one where somebody has cleaned up."""
+    global _ours  # noqa: PLW0603 - one for the process
+    with _making:
+        if _ours is None or not _ours.is_dir():
+            parent = Path(tempfile.gettempdir())
+            clear_abandoned(parent)
+            _ours = _locked_folder(parent)
+            atexit.register(shutil.rmtree, _ours, ignore_errors=True)
+        return _ours
 
 
 def spill_folder(database: Path) -> Path:
@@ -44,11 +44,18 @@ def spill_folder(database: Path) -> Path:
 
 def clear_abandoned(parent: Path) -> None:
     """Remove the folders of processes that are no more."""
-    for lock in parent.glob(f"{_PREFIX}*/{_LOCK}"):
-        with suppress(OSError):  # another user's, or somebody else removes it
-            held = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # another user's, or at work, or somebody else removes it
+            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(lock.parent, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(held)
+
+
+def _locked_folder(parent: Path) -> Path:
+    """Make a folder that is locked until the process ends, and that nobody sees unlocked."""
+    new = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=parent))
+    fcntl.flock(os.open(new, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX)
+    return new.rename(parent / new.name.removeprefix("."))
