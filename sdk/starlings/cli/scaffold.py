@@ -6,6 +6,7 @@ must pass the checks of this repository as written, whatever the agent's name is
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
 import sys
@@ -34,39 +35,49 @@ _COMMON = {
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of agent, and what its README says of it."""
+    """A kind of agent, and what it is given to try it: as input, to a tool, or by an event."""
 
     does: str
-    trial: str  # options of `starlings agent try`
-    work: str = ""  # the step of its plan; none: it reacts to events
-    ask: str = "starlings run --plan plan.yaml"
+    given: Mapping[str, object]
+    tool: str | None = None
+    event: str | None = None  # that it reacts to; None: it does steps
+
+    @property
+    def trial(self) -> str:
+        """Write the options of `starlings agent try`."""
+        if self.tool is not None:
+            return f"--tool {self.tool} --args '{json.dumps(self.given)}'"
+        of_event = f"--event {self.event} " if self.event is not None else ""
+        return f"{of_event}--input '{json.dumps(self.given)}'"
+
+    @property
+    def work(self) -> str:
+        """Write what the step of its plan has to do."""
+        if self.tool is not None:
+            return f"tool: {self.tool}\n    args: {json.dumps(self.given)}"
+        return f"input: {json.dumps(self.given)}"
+
+    @property
+    def ask(self) -> str:
+        """Write the command that gives it work on Kafka."""
+        if self.event is not None:
+            return f"starlings emit {self.event} '{json.dumps(self.given)}'"
+        return "starlings run --plan plan.yaml"
 
 
 KINDS = {
-    "function": Kind(
-        does="Reserves seats",
-        trial="--input '{\"seats\": 2}'",
-        work="input: {seats: 2}",
-    ),
+    "function": Kind("Reserves seats", {"seats": 2}),
     "tools": Kind(
-        does="Converts temperatures between Celsius and Fahrenheit",
-        trial="--tool to_fahrenheit --args '{\"celsius\": 20}'",
-        work="tool: to_fahrenheit\n    args: {celsius: 20}",
+        "Converts temperatures between Celsius and Fahrenheit",
+        {"celsius": 20},
+        tool="to_fahrenheit",
     ),
-    "job": Kind(
-        does="Renders films on a farm",
-        trial='--input \'{"film": "High tide"}\'',
-        work="input: {film: High tide}",
-    ),
-    "sensor": Kind(
-        does="Waits for a moment",
-        trial='--input \'{"at": "2020-01-01T00:00:00Z"}\'',
-        work='input: {at: "2020-01-01T00:00:00Z"}',
-    ),
+    "job": Kind("Renders films on a farm", {"film": "High tide"}),
+    "sensor": Kind("Waits for a moment", {"at": "2020-01-01T00:00:00Z"}),
     "react": Kind(
-        does="Confirms or refuses orders when they are placed",
-        trial='--event order_placed --input \'{"number": 7, "item": "worm"}\'',
-        ask='starlings emit order_placed \'{"number": 7, "item": "worm"}\'',
+        "Confirms or refuses orders when they are placed",
+        {"number": 7, "item": "worm"},
+        event="order_placed",
     ),
 }
 
@@ -80,7 +91,7 @@ def write_agent(name: str, kind: str, folder: Path) -> list[Path]:
     check_name(name)
     if folder.exists() and not folder.is_dir():
         raise _error(f"{folder} is a file; name a folder with --dir")
-    texts = {folder / file: text for file, text in _texts(name, KINDS[kind]).items()}
+    texts = {folder / file: text for file, text in _texts(name, kind).items()}
     if there := [path.name for path in texts if path.exists()]:
         raise _error(
             f"{folder} has {', '.join(there)} already, and nothing is overwritten; "
@@ -127,18 +138,17 @@ def module_of(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _texts(name: str, kind: Kind) -> Mapping[str, str]:
-    module = module_of(name)
-    key = next(key for key, value in KINDS.items() if value is kind)
+def _texts(name: str, key: str) -> Mapping[str, str]:
+    module, kind = module_of(name), KINDS[key]
     wanted = {f"{module}.py": f"{key}/agent.py", f"test_{module}.py": f"{key}/test_agent.py"}
-    if kind.work:
+    if kind.event is None:
         wanted["plan.yaml"] = "plan.yaml"
     facts = (
         "--fact order_placed --fact order_confirmed --fact order_refused",
         "`facts.order_placed`",
     )
     steps = (f"--agent {name}", f"`steps.{name}`")
-    ensure, topic = steps if kind.work else facts
+    ensure, topic = steps if kind.event is None else facts
     values = {
         "name": name,
         "module": module,
@@ -147,7 +157,7 @@ def _texts(name: str, kind: Kind) -> Mapping[str, str]:
         "trial": kind.trial,
         "work": kind.work,
         "ask": kind.ask,
-        "unit": "step" if kind.work else "reaction",
+        "unit": "step" if kind.event is None else "reaction",
         "ensure": ensure,
         "topic": topic,
     }
