@@ -23,6 +23,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from support.recovery.world import World
 
+pytestmark = pytest.mark.timeout(600)  # much to compute, on a machine that may be busy
+
 WORLDS = int(os.environ.get("STARLINGS_WORLDS", "280"))
 MACHINES = int(os.environ.get("STARLINGS_MACHINES", "150"))
 BATCH = 20
