@@ -25,6 +25,7 @@ TOP = [
     "events",
     "group",
     "replay",
+    "incident",
     "dlq",
     "broker",
     "doctor",

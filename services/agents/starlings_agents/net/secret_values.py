@@ -8,20 +8,17 @@ page that misleads a model, could send it anywhere.
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import quote, quote_plus
 
 from pydantic import Field, JsonValue
 from pydantic_settings import SettingsConfigDict
 
 from starlings import StepFailed
 from starlings.messages import StarlingsError
+from starlings.secret_forms import forms_of
 from starlings.service.settings import load_settings
 from starlings_agents.own_settings import OwnSettings
 
@@ -29,9 +26,6 @@ PLACEHOLDER = re.compile(r"\{\{\s*secret:([A-Za-z][A-Za-z0-9_]{0,62})\s*\}\}")
 SHORTEST = 8
 
 _VARIABLE = "STARLINGS_SECRET_"
-_SHORTEST_BASE64 = 6
-_SAFE_IN_PATH = "!$&'()*+,;=:@/~"
-_ESCAPE = re.compile("%[0-9A-F]{2}")
 
 
 class SecretSettings(OwnSettings):
@@ -57,7 +51,7 @@ class Redactor:
     def add(self, name: str, value: str) -> None:
         """Take this value out from now on."""
         shown = f"[secret {name}]"
-        self._forms |= dict.fromkeys(_forms(value), shown)
+        self._forms |= dict.fromkeys(forms_of(value), shown)
         self._forms = dict(sorted(self._forms.items(), key=lambda form: -len(form[0])))
 
     def text(self, text: str) -> str:
@@ -161,22 +155,3 @@ def _read(name: str, folder: Path | None) -> str:
         "STARLINGS_SECRETS_FOLDER",
         code="secret_unknown",
     )
-
-
-def _forms(value: str) -> Iterable[str]:
-    """List how a value may come back: as it is, escaped, in hex, and within any base64."""
-    escaped = {quote(value, safe=safe) for safe in ("", "/", _SAFE_IN_PATH)} | {quote_plus(value)}
-    escaped |= {_ESCAPE.sub(lambda found: found[0].lower(), one) for one in escaped}
-    other = {value, json.dumps(value)[1:-1], html.escape(value), value.encode().hex()}
-    return escaped | other | set(_within_base64(value.encode()))
-
-
-def _within_base64(data: bytes) -> Iterable[str]:
-    """List what base64 makes of data at each of the three places within a group of bytes."""
-    for before in range(3):
-        coded = base64.b64encode(b"\0" * before + data).decode().rstrip("=")
-        begin = -(-before * 8 // 6)  # characters that hold bits of what stands before
-        end = len(coded) - bool((before + len(data)) % 3)  # and of what stands behind
-        if end - begin >= _SHORTEST_BASE64:
-            yield coded[begin:end]
-            yield coded[begin:end].replace("+", "-").replace("/", "_")
