@@ -327,6 +327,29 @@ async def test_a_statement_that_ends_the_transaction_is_refused_each_time(file, 
     await refused_each_time(sql)
 
 
+async def test_a_write_begun_elsewhere_waits_while_the_database_is_busy(file, monkeypatch):
+    monkeypatch.setenv("STARLINGS_SQL_SHOP_WRITABLE", "true")
+    sql = "INSERT INTO sold VALUES (9, 'new')"
+    await ask(sql)
+    await executions(1).end("r1/s1/1")  # the process that knew of it is gone
+    job = Job(key="r1/s1/1", query=Query(connection="shop", sql=sql))
+
+    async def asks_again() -> bool:
+        status = await get(job)
+        assert not status.ended, status.error
+        return "whether it took effect" in str(status.progress)
+
+    async def has_ended() -> bool:
+        return (await get(job)).ended
+
+    with duckdb.connect(str(file), config={"threads": 1}):  # set up otherwise: it cannot be opened
+        await wait_until(asks_again, timeout_s=30, message="it is asked again")
+    await wait_until(has_ended, timeout_s=30, message="the database answers")
+
+    assert (await get(job)).output["affected"] == 1
+    assert count(file) == 6
+
+
 async def test_a_statement_that_fails_while_writing_leaves_nothing(file, monkeypatch):
     monkeypatch.setenv("STARLINGS_SQL_SHOP_WRITABLE", "true")
 

@@ -18,6 +18,7 @@ from support.agents import ready
 from support.model_server import model_server
 from support.postgres import PASSWORD, running_postgres
 from support.queries import ask, pause, refused_each_time, rows
+from support.waiting import wait_until
 
 from starlings.agents.execute import execute
 from starlings.agents.models import AgentModels
@@ -293,6 +294,22 @@ async def test_two_instances_that_write_for_one_attempt_write_once(blobs, owner,
     await asyncio.wait([one.task, other.task])
 
     assert one.status.output == other.status.output
+    assert await owner.fetchval("SELECT count(*) FROM sold") == 6
+
+
+async def test_a_write_whose_connection_is_lost_goes_on_under_its_key(blobs, owner, monkeypatch):
+    monkeypatch.setenv("STARLINGS_SQL_SHOP_WRITABLE", "true")
+    asking = asyncio.create_task(ask("INSERT INTO sold SELECT 9, 'new' FROM pg_sleep(1.5)"))
+    at_work = """FROM pg_stat_activity WHERE query LIKE '%pg_sleep(1.5)%' AND state = 'active'
+        AND pid <> pg_backend_pid()"""
+
+    async def is_ended() -> bool:
+        return await owner.fetchval(f"SELECT pg_terminate_backend(pid) {at_work}") is True
+
+    await wait_until(is_ended, timeout_s=60, message="the first session is ended")
+    done = await asking
+
+    assert (done.error, done.output["affected"]) == (None, 1)
     assert await owner.fetchval("SELECT count(*) FROM sold") == 6
 
 

@@ -14,10 +14,11 @@ from typing import Any
 
 from starlings import JobAgent, JobStatus, StepContext, StepFailed
 from starlings.blobs import BlobStore
+from starlings.messages import ErrorInfo
 from starlings.service.settings import ServiceSettings, load_settings
 
 from .engines import engine_of
-from .query import Engine, Job, Query
+from .query import CONNECTION_LOST, Engine, Job, Query
 from .running import Execution, executions, within
 from .settings import SqlSettings, connection
 from .table import Table
@@ -47,12 +48,22 @@ async def create(query: Query, ctx: StepContext) -> Job:
 
 @agent.get
 async def get(job: Job) -> JobStatus:
-    """Say how far it is; where this process does not know it, go on with it here."""
+    """Say how far it is; where this process does not know it, go on with it here.
+
+    Of a write whose connection was lost nobody knows whether it took effect, nor of one that was
+    begun elsewhere. Another attempt would write under another key, so it is asked about under its
+    own until the database answers.
+    """
     settings = load_settings(SqlSettings)
-    found = executions(settings.at_once).find(job.key) or _begin(job)
-    if found.status is not None:
+    found = executions(settings.at_once).find(job.key) or _begin(job, again=True)
+    if found.status is None:
+        return JobStatus("running" if found.at_work else "pending")
+    unknown = _unknown_end(found)
+    if unknown is None or not connection(job.query.connection).writable:
         return found.status
-    return JobStatus("running" if found.at_work else "pending")
+    await executions(settings.at_once).end(job.key)
+    _begin(job, again=True)
+    return JobStatus("pending", progress=f"asking again whether it took effect: {unknown}")
 
 
 @agent.delete
@@ -63,7 +74,16 @@ async def delete(job: Job) -> None:
     await _engine(job, settings).cancel(job)
 
 
-def _begin(job: Job) -> Execution:
+def _unknown_end(found: Execution) -> str | None:
+    """Say what was in the way where a statement failed, and may have taken effect all the same."""
+    error = found.status.error if found.status is not None else None
+    if not isinstance(error, ErrorInfo):
+        return None
+    unknown = error.code == CONNECTION_LOST or (found.again and error.retryable)
+    return error.message if unknown else None
+
+
+def _begin(job: Job, *, again: bool = False) -> Execution:
     settings = load_settings(SqlSettings)
     where = connection(job.query.connection)
     engine = _engine(job, settings)
@@ -87,7 +107,7 @@ def _begin(job: Job) -> Execution:
             await asyncio.to_thread(table.close)
         return {"connection": where.name, **output}
 
-    return executions(settings.at_once).begin(job.key, work, where.freed)
+    return executions(settings.at_once).begin(job.key, work, where.freed, again=again)
 
 
 def _engine(job: Job, settings: SqlSettings) -> Engine:

@@ -26,7 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from starlings import StepFailed, TransientError
 
-from .query import Job
+from .query import CONNECTION_LOST, Job
 from .settings import Connection
 from .table import ANY_DECIMAL, Table
 from .transactions import controls_transaction, refused
@@ -71,7 +71,7 @@ class Postgres:
         """Run a statement; see the module for what is promised."""
         if controls_transaction(job.query.sql):
             raise refused()
-        async with self._session(job.name) as session, _told():
+        async with self._session(job.name) as session, _told(session):
             if self._connection.writable:
                 return await _write(session, job, table)
             if await session.fetchval(_POWERFUL):
@@ -89,7 +89,7 @@ class Postgres:
 
     async def cancel(self, job: Job) -> None:
         """End every session of the attempt."""
-        async with self._session(f"{job.name}-end") as session, _told():
+        async with self._session(f"{job.name}-end") as session, _told(session):
             await session.execute(f"SELECT pg_cancel_backend(pid) {_OTHERS}", job.name)
 
     @asynccontextmanager
@@ -199,8 +199,11 @@ def _parameter(value: Any, kind: str) -> Any:
 
 
 @asynccontextmanager
-async def _told() -> AsyncGenerator[None]:
-    """Turn what PostgreSQL refuses into errors with a code."""
+async def _told(session: Any) -> AsyncGenerator[None]:
+    """Turn what PostgreSQL refuses into errors with a code.
+
+    Where the connection is lost, nobody knows whether a transaction has been committed.
+    """
     try:
         yield
     except asyncpg.ReadOnlySQLTransactionError as error:
@@ -212,11 +215,14 @@ async def _told() -> AsyncGenerator[None]:
     except asyncpg.QueryCanceledError as error:
         failed = StepFailed(f"the statement was ended: {error}", code="query_timeout")
     except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
-            asyncpg.InsufficientResourcesError, asyncpg.TransactionRollbackError,
             ConnectionError) as error:  # fmt: skip
+        failed = StepFailed(str(error), code=CONNECTION_LOST, retryable=True)
+    except (asyncpg.InsufficientResourcesError, asyncpg.TransactionRollbackError) as error:
         failed = StepFailed(str(error), code="connection_failed", retryable=True)
     except (asyncpg.DataError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        failed = StepFailed(f"PostgreSQL: {error}", code="query_failed")
+        lost = session.is_closed()
+        code = CONNECTION_LOST if lost else "query_failed"
+        failed = StepFailed(f"PostgreSQL: {error}", code=code, retryable=lost)
     else:
         return
     raise failed

@@ -12,6 +12,7 @@ from starlings.blobs import Claim
 from .table import Table
 
 SQL_LIMIT = 30_000
+CONNECTION_LOST = "connection_lost"  # on the way: nobody knows what became of the statement
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
 

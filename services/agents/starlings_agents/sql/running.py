@@ -31,8 +31,14 @@ class Execution:
     """One query."""
 
     def __init__(
-        self, work: Work, *, slots: asyncio.Semaphore, freed: Callable[[str], str]
+        self,
+        work: Work,
+        *,
+        slots: asyncio.Semaphore,
+        freed: Callable[[str], str],
+        again: bool = False,
     ) -> None:
+        self.again = again  # it may have been run before, here or elsewhere
         self.asked_at = time.monotonic()
         self.at_work = False
         self.status: JobStatus | None = None
@@ -67,11 +73,15 @@ class Executions:
             found.asked_at = time.monotonic()
         return found
 
-    def begin(self, key: str, work: Work, freed: Callable[[str], str]) -> Execution:
+    def begin(
+        self, key: str, work: Work, freed: Callable[[str], str], *, again: bool = False
+    ) -> Execution:
         """Begin a query, unless it is at work."""
         found = self.find(key)
         if found is None:
-            found = self._at_work[key] = Execution(work, slots=self._slots, freed=freed)
+            found = self._at_work[key] = Execution(
+                work, slots=self._slots, freed=freed, again=again
+            )
             self._plan_sweep()
         return found
 
