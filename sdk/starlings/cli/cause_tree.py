@@ -19,8 +19,9 @@ _MOST_COLUMNS = 12  # no forest of a million messages needs more than twenty
 
 def print_tree(console: Console, roots: Sequence[Node], prefix: str) -> None:
     """Draw a forest to the width of the terminal."""
-    begun = min((n.entry.record.timestamp for n in roots if n.entry), default=0)
-    for number, row in enumerate(rows(roots)):
+    drawn = list(rows(roots))
+    begun = min((row.node.entry.record.timestamp for row in drawn if row.node.entry), default=0)
+    for number, row in enumerate(drawn):
         if number and not row.column and row.node.parent is None:
             console.print()  # so that another tree is told from what goes on in this one
         line = _line(row, prefix, begun)
@@ -34,7 +35,7 @@ def _line(row: Row, prefix: str, begun_ms: int) -> Text:
     if node.entry is None:
         line.append("○ ", style="dim")
         named = attempt_of(node.id)
-        what = f"{node.type}  {named.step_id}" if named else node.id
+        what = f"{node.type}  {named.step_id}" if named else node.type or node.id
         return line.append(f"{clean(what)}  (not read)", style="dim")
     told = cells(node.entry, prefix)
     after_s = (node.entry.record.timestamp - begun_ms) / 1000

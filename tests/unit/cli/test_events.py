@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from support.golden.records import golden_records, kafka_record, write_archive
@@ -78,6 +79,20 @@ def test_show_draws_a_tree_of_causes(starlings, archive):
     starlings("events", "show", "saga", "--from", path, "--tree", "--json")
     causes = {node["id"]: node["cause"] for node in starlings.document}
     assert causes["saga/flight/1/step_done"] == "saga/flight/1/step_ready"
+
+
+def test_times_in_a_tree_count_from_the_first_record_also_where_its_cause_was_not_read(
+    starlings, archive
+):
+    line = {"offset": 0, "timestamp": 1_790_000_000_000, "value": {"run_id": "r"}}
+    headers = {"ce_subject": "r", "ce_type": "starlings.pause_requested.v1", "ce_id": "r/p"}
+    first = kafka_record(line | {"headers": headers | {"ce_causationid": "r/run_requested"}})
+    path = str(write_archive(Path(archive()).with_name("r.jsonl"), [first]))
+    assert starlings("events", "show", "r", "--from", path, "--tree") == 0
+    assert starlings.stdout.splitlines() == [
+        "○ run_requested  (not read)",
+        "● pause_requested  +0.000 s",
+    ]
 
 
 @pytest.mark.parametrize("width", [60, 80, 160])
