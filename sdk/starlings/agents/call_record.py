@@ -27,6 +27,7 @@ from starlings.messages import ErrorInfo, KeptAnswers, StepFailed
 from .failures import described
 
 RECORD_BYTES = 64 * 1024
+HANDLE = "starlings:handle"  # under which the record of a job or sensor has its handle
 _SURELY_FLAT = 150  # opening brackets
 _WRAP = 8  # levels around an answer in a message, with room to spare; the parser takes 200
 
@@ -110,6 +111,13 @@ class CallRecord:
         if tool:
             self._tools[name] = tool
         return True
+
+
+def handle_record(handle: JsonValue) -> CallRecord:
+    """Make the record of a job or sensor: the handle by which it was looked at last."""
+    record = CallRecord()
+    record.add(HANDLE, handle, A_CALL)
+    return record
 
 
 def digest_of(tool: str, args: Mapping[str, Any]) -> str:

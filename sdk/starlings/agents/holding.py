@@ -34,6 +34,7 @@ from starlings.messages import (
     error_info,
 )
 
+from .call_record import handle_record
 from .checkpoints import CheckpointStore
 from .context import StepContext
 from .execute import step_done
@@ -390,4 +391,5 @@ class Holding:
             spent=spent,
             instance=self._instance,
             duration_s=max(self._wall() - held.began_ms / 1_000, 0.0),
+            record=handle_record(end.handle),
         )

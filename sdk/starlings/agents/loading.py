@@ -63,6 +63,40 @@ def builtin_agents() -> list[Agent]:
     return agents
 
 
+def find_agent(name: str, spec: str | None = None) -> Agent:
+    """Load the agent of a name: from `spec`, else from the project in this folder or a package.
+
+    Where `spec` names one agent, that is it, whatever its name.
+
+    Raises:
+        ConfigError: there is none, or several that could be meant.
+    """
+    if spec is not None:
+        agents = load_agents(spec)
+        named = [agent for agent in agents if agent.name == name]
+        if named or len(agents) == 1:
+            return (named or agents)[0]
+        there = ", ".join(agent.name for agent in agents)
+        raise _error(f"{spec} holds no agent {name!r}, but {there}; name one: {spec}:<variable>")
+    here = Path.cwd()
+    if name in (_offered_here(here) or {}):
+        return load_agents(f"{here}:{name}")[0]
+    if offers := offered_agents(name):
+        return offers[0].load()
+    raise _error(
+        f"no installed package offers an agent {name!r}, nor does a pyproject.toml in this folder; "
+        "say where it is: --agent module:agent"
+    )
+
+
+def _offered_here(folder: Path) -> dict[str, tuple[str, str]] | None:
+    """Read what a folder offers; a project without agents is none."""
+    try:
+        return project_entries(folder)
+    except ConfigError:
+        return None
+
+
 def _of_project(folder: Path, entries: dict[str, tuple[str, str]], name: str) -> list[Agent]:
     chosen = {key: value for key, value in entries.items() if name in ("", key, value[1])}
     if not chosen:

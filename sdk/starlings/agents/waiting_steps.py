@@ -30,6 +30,7 @@ from starlings.messages import (
 from starlings.service import KafkaPorts
 
 from .attempt import attempted, deadline_of, limit_of, now_utc
+from .call_record import handle_record
 from .claims import Claims
 from .compensate import patience_s
 from .context import StepContext, no_heartbeat, resolved, step_context
@@ -151,6 +152,7 @@ class WaitingSteps:
             spent=spent,
             instance=self._instance,
             duration_s=took_s,
+            record=handle_record(look.handle) if look is not None else None,
         )
 
     async def _hold(self, held: Held, work: str, received: Received) -> None:

@@ -18,7 +18,13 @@ import typer
 
 from .exits import EPILOG, Exit
 
-_WRONG = ("run_not_found", "step_not_found", "dead_letter_not_found", "answer_invalid")
+_WRONG = (
+    "run_not_found",
+    "step_not_found",
+    "attempt_not_found",
+    "dead_letter_not_found",
+    "answer_invalid",
+)
 _REFUSED = "command_refused"
 F = TypeVar("F", bound=Callable[..., Any])
 Verbose = Annotated[

@@ -162,8 +162,13 @@ class Client:
         )
         return handle
 
-    async def publish_fact(self, run_id: str, fact: Message, ident: str) -> int:
-        """Publish a command as the fact that it was given; return its offset."""
+    async def publish_fact(
+        self, run_id: str, fact: Message, ident: str, *, replay: str | None = None
+    ) -> int:
+        """Publish a command as the fact that it was given; return its offset.
+
+        `replay` says what a replay publishes, and of which run.
+        """
         place = await self._publisher.publish(
             self.topics.events,
             run_key(run_id),
@@ -171,6 +176,7 @@ class Client:
             id=ident,
             subject=run_id,
             traceparent=new_traceparent(),
+            replay=replay,
         )
         return int(place.offset)
 

@@ -70,9 +70,9 @@ class RecordedCalls:
         self.missing: list[str] = []  # of those that were refused: the record has them not
         self.refused: list[str] = []  # of those that were refused: they could have an effect
         self._kept = kept
-        self._answers = answers
+        self.answers = answers
         self._model = model or answers
-        self._refuse_effects = refuse_effects
+        self.refuses_effects = refuse_effects
         self._now: dict[str, JsonValue] = {}
         self._taken: dict[str, str] = {}  # place in the record by a call's name now
         self._places = _by_digest(kept)
@@ -117,7 +117,7 @@ class RecordedCalls:
                 f"with answers {Answers.RECORDED_THEN_LIVE.value!r} such calls are made",
                 code="not_recorded",
             )
-        if self._refuse_effects and asked.has_effect:
+        if self.refuses_effects and asked.has_effect:
             self.refused.append(name)
             raise CallRefused(
                 f"{_named(name, asked)} is not in the record, and is not made in a replay that "
@@ -132,7 +132,7 @@ class RecordedCalls:
         self._now[name] = answer
 
     def _mode(self, asked: Asked) -> Answers:
-        return self._model if asked.kind == "model" else self._answers
+        return self._model if asked.kind == "model" else self.answers
 
     def _place(self, name: str, asked: Asked) -> str | None:
         """Find the name under which a call was recorded."""

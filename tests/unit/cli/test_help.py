@@ -36,7 +36,7 @@ NESTED = {
     "topics": ["ensure", "check", "ls"],
     "events": ["tail", "ls", "show", "export", "import"],
     "group": ["show", "rewind"],
-    "replay": ["verify"],
+    "replay": ["step", "verify"],
     "dlq": ["ls", "show", "redrive", "discard"],
     "broker": ["up", "down", "status", "logs", "reset"],
 }
