@@ -86,6 +86,16 @@ def test_what_lies_on_kafka_is_listed_in_the_order_of_time_and_found_again(starl
     assert "no such record" in starlings.stderr
 
 
+def test_the_latest_records_are_listed_without_reading_those_before_them(starlings, lay):
+    lay("demo", "saga")
+    count = len(golden_records("demo")) + len(golden_records("saga"))
+    assert starlings("events", "ls", "--json", "--limit", "3") == 0
+    assert [line["run_id"] for line in lines(starlings)] == ["saga"] * 3
+    assert f"and {count - 3} earlier ones" in starlings.stderr
+    assert starlings("events", "ls", "--limit", "1") == 0
+    assert "run_done" in starlings.stdout
+
+
 def records_of(connection, topic):
     """Read all that lies on a topic, by key in its order."""
 

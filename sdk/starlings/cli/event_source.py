@@ -46,6 +46,7 @@ class Opened:
     reader: EntryReader
     selection: Selection
     archive: Archive | None = None
+    skipped: int = 0  # records that fit as well, and were not read since only the latest are wanted
 
     def choices(self) -> dict[str, Any]:
         """Say what was chosen, such that records within the ranges may be missing."""
@@ -85,11 +86,13 @@ async def opened(
     from_file: Path | None,
     all_topics: bool = False,
     follow_last: int | None = None,
+    latest: int | None = None,
 ) -> AsyncGenerator[Opened]:
     """Open a source; `latest` among the runs is replaced by the run that began last.
 
     With `follow_last` it is followed live, from so many records before the end of each partition,
-    or from where the selection begins.
+    or from where the selection begins. Where only the `latest` records are wanted, and everything
+    fits, no more than those are read.
     """
     if from_file is not None:
         yield _from_archive(read_archive(from_file), selection)
@@ -98,6 +101,9 @@ async def opened(
         if LATEST in selection.runs:
             selection = _named(selection, await latest_run(kafka))
         ranges = await _ranges(kafka, selection, all_topics=all_topics)
+        held = sum(each.end - each.first for each in ranges)
+        if latest is not None and not replace(selection, partitions=frozenset()).choices():
+            ranges = [_end_of(each, latest) for each in ranges]
         source: Source = KafkaSource(kafka.connection, ranges, by_time=True)
         if follow_last is not None:
             if selection.since_ms is None:
@@ -108,6 +114,7 @@ async def opened(
             kafka.topics,
             EntryReader(kafka.codec, kafka.topics),
             selection,
+            skipped=held - sum(each.end - each.first for each in ranges),
         )
 
 

@@ -72,6 +72,7 @@ class Activities:
         self.last_ms: int | None = None
         self.done: RunDone | None = None
         self.last: Activity | None = None  # by whose end it was decided that the run is over
+        self._now_ms = 0
         self._steps: dict[tuple[str, int], Activity] = {}
         self._undos: dict[tuple[str, int], Activity] = {}  # the latest try
         self._asks: dict[str, Activity] = {}
@@ -80,10 +81,12 @@ class Activities:
 
     def add(self, received: Received) -> None:
         """Take a fact in; the request that it all began with may be among them."""
-        fact, at_ms = received.message, received.timestamp_ms
+        fact = received.message
         if isinstance(fact, RunRequested):
-            self.requested_ms = self.requested_ms or at_ms
+            self.requested_ms = self.requested_ms or received.timestamp_ms
             return
+        # where writers tell the time, it may go back
+        at_ms = self._now_ms = max(received.timestamp_ms, self._now_ms)
         self.view.add(received)
         if self.done is None or self.view.done is None:  # what follows an end is of no run
             self.last_ms = at_ms

@@ -19,6 +19,7 @@ from starlings.messages import (
     Origin,
     PlanCreated,
     PlanRejected,
+    RunForked,
     RunRequested,
     StarlingsError,
     Topics,
@@ -28,7 +29,7 @@ from starlings.messages import (
 from .selection import Selection, Verdict, named_run, named_type, run_of, type_of
 from .source import Source
 
-BEGINNINGS = frozenset({PlanCreated.NAME, PlanRejected.NAME})
+BEGINNINGS = frozenset({PlanCreated.NAME, PlanRejected.NAME, RunForked.NAME})
 
 
 @dataclass(frozen=True, slots=True)

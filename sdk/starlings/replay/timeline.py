@@ -115,6 +115,7 @@ def timeline_of(activities: Activities) -> Timeline | None:
     if run is None or last_ms is None:
         return None
     planned_ms = activities.planned_ms if activities.planned_ms is not None else run.began_ms
+    planned_ms = min([planned_ms, *(each.ready_ms for each in activities.all)])
     asked_ms = activities.requested_ms
     begin_ms = planned_ms if asked_ms is None else min(asked_ms, planned_ms)
     end_ms = max(last_ms, begin_ms)

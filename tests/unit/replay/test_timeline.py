@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 
 import pytest
@@ -156,6 +157,19 @@ async def test_without_a_plan_there_is_nothing_to_tell():
     facts = [e.received for e in entries if e.record.offset]
     assert timeline("demo", facts) is None
     assert timeline("demo", []) is None
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_a_log_with_its_beginning_gone_with_repeats_or_disorder_is_told_as_it_is(name):
+    chance = random.Random(name)  # noqa: S311 - for tests
+    for run_id, facts in (await runs_of(await golden_entries(name))).items():
+        for begin in range(len(facts)):
+            shuffled = facts[begin:] + facts
+            chance.shuffle(shuffled)
+            for odd in (facts[begin:], facts[:begin] + facts, shuffled):
+                line = timeline(run_id, odd)
+                if line is not None:
+                    assert sum(line.shares().values()) == line.length_ms
 
 
 async def test_facts_behind_the_end_make_a_run_no_longer():

@@ -138,7 +138,7 @@ async def ls(
     all_topics: which.AllTopics = False,
     from_file: which.FromFile = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help=f"At most so many, the latest. [default: {LIMIT}]")
+        int | None, typer.Option(min=1, help=f"At most so many, the latest; {LIMIT} unless --json.")
     ] = None,
     raw: Raw = False,
     json: Json = False,
@@ -161,9 +161,10 @@ async def ls(
         offsets=offsets,
         partition=partition,
     )
-    async with opened(chosen, from_file=from_file, all_topics=all_topics) as found:
+    most = limit or (None if json else LIMIT)
+    async with opened(chosen, from_file=from_file, all_topics=all_topics, latest=most) as found:
         selected = found.selected()
-        kept: deque[ConsumerRecord] = deque(maxlen=limit or (None if json else LIMIT))
+        kept: deque[ConsumerRecord] = deque(maxlen=most)
         count = 0
         async with aclosing(selected.records()) as records:
             async for record in records:
@@ -174,7 +175,8 @@ async def ls(
                     kept.append(record)
         tell_missing(found.source, selected, found.selection)
         await _print_kept(found, kept, raw=raw, json=json)
-    _tell_rest(count, count - len(kept) if kept else 0, selected.unreadable)
+    left_out = count - len(kept) + found.skipped if kept else 0
+    _tell_rest(count, left_out, selected.unreadable)
 
 
 async def _print_line(found: Opened, record: ConsumerRecord, *, raw: bool) -> None:
