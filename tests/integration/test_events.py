@@ -14,8 +14,9 @@ from aiokafka.admin import RecordsToDelete
 from support.command_line import CommandLine, command_line
 from support.golden.records import golden_records, write_archive
 
+from starlings.kafka.admin import ensure_topics
 from starlings.kafka.connection import Connection, KafkaSettings
-from starlings.messages import REPLAY_HEADER
+from starlings.messages import REPLAY_HEADER, TopicSpec
 from starlings.replay import LogReader, ranges_of, read_archive
 
 pytestmark = pytest.mark.kafka
@@ -262,3 +263,17 @@ def test_what_retention_has_deleted_is_told_with_where_the_log_is_complete(
     assert starlings("events", "show", f"{partition}/1") == 2
     assert complete in starlings.stderr
     assert starlings("events", "ls", "--offsets", "4..") == 0
+
+
+def test_an_import_that_a_broker_refuses_says_how_much_was_written(
+    starlings, connection, topics, tmp_path
+):
+    prefix = f"copy-{topics.prefix}"
+    spec = TopicSpec(f"{prefix}events", 1, {"max.message.bytes": "5000"})
+    asyncio.run(ensure_topics(connection, [spec], replication=1))
+    small, large = golden_records("demo")[:2]
+    large.value = b'"' + os.urandom(20_000).hex().encode() + b'"'
+    path = write_archive(tmp_path / "large.jsonl", [small, large])
+    assert starlings("events", "import", str(path), "--prefix", prefix) == 1
+    assert "records of" in starlings.stderr
+    assert "is larger than Kafka takes" in starlings.stderr

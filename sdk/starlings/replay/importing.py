@@ -40,6 +40,7 @@ from .archive import Archive, ArchiveDamaged
 from .selection import named_run, named_type
 
 UNDER_WAY = 5_000
+STOP_WITHIN_S = 10.0
 SELECTED = "selected"  # field of an archive's header: records were chosen, so gaps mean nothing
 _GAPS_SHOWN = 4
 #: Times are kept as they are told, and no retention counts them as old.
@@ -180,7 +181,7 @@ class Import:
         except KafkaError as error:
             raise publish_error(f"the topics of {self._target.prefix!r}", error) from error
         finally:
-            await producer.stop()
+            await _stop(producer)
 
     async def _make_topics(self) -> None:
         """Make them with as many partitions as they had, so that keys meet as they did."""
@@ -194,7 +195,7 @@ class Import:
         if specs:
             await ensure_topics(self._connection, specs)
         found = await self._connection.find_topics(list(wanted))
-        self._counts = {name: len(found[name].partitions) for name in wanted}
+        self._counts = {name: len(found[name].partitions) or wanted[name] for name in wanted}
 
     async def _write(self, producer: AIOKafkaProducer) -> None:
         under_way: deque[asyncio.Future[Any]] = deque()
@@ -230,6 +231,14 @@ class Import:
             await under_way[0]
             under_way.popleft()
             self.imported += 1
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    """Disconnect; a producer whose broker is away would wait for it without end."""
+    stopping = asyncio.ensure_future(producer.stop())
+    await asyncio.wait({stopping}, timeout=STOP_WITHIN_S)
+    stopping.cancel()
+    await asyncio.gather(stopping, return_exceptions=True)
 
 
 def marked(record: ConsumerRecord) -> Headers:
