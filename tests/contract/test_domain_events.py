@@ -23,7 +23,7 @@ from starlings.kafka.codec import CLAIM_HEADER
 from starlings.kafka.dead_letters import CODE, MESSAGE, ORIGIN, send_back
 from starlings.kafka.domain_events import DomainEventCodec
 from starlings.kafka.publisher import Publisher
-from starlings.messages import DomainEvent, EventHandled, RetryPolicy, header
+from starlings.messages import REPLAY_HEADER, DomainEvent, EventHandled, RetryPolicy, header
 from starlings.messages.dead_letters import read_origin
 from starlings.service import KafkaPorts
 
@@ -58,9 +58,12 @@ class Stage:
                 lambda r=runtime: r.not_ready() is None, timeout_s=WITHIN_S, message="ready"
             )
 
-    async def emit(self, event: Any, payload: Any = None, *, ident: str, run: str | None = None):
+    async def emit(
+        self, event: Any, payload: Any = None, *, ident: str, run: str | None = None, **more: Any
+    ):
         made = new_event(event, payload, id=ident, correlation_id=run)
-        value, headers = await DomainEventCodec(self.ports.codec, self.site.topics).encode(made)
+        codec = DomainEventCodec(self.ports.codec, self.site.topics)
+        value, headers = await codec.encode(made, **more)
         await self.put(made.type, value, key=made.correlation_id.encode(), headers=headers)
 
     async def put(self, kind: str, value: bytes | None, *, key=None, headers=()) -> None:
@@ -138,6 +141,22 @@ async def test_what_a_reaction_returns_lies_on_its_topic_and_keeps_run_and_cause
     assert header(record.headers, "ce_type") == "facts.answered"
     assert header(record.headers, "ce_causationid") == "t1"
     assert record.key == b"run-1"
+
+
+async def test_a_reaction_knows_that_its_event_is_replayed_and_what_follows_says_so(stage):
+    calls: list[EventContext] = []
+    await stage.start(echo(calls))
+    await stage.emit(Opened(text="again"), ident="t1", run="run-1", replay="event t1")
+    await stage.emit(Opened(text="new"), ident="t2", run="run-2")
+
+    topics = stage.site.topics
+    for topic in (topics.facts("answered"), topics.events):
+        marks = {
+            record.key: header(record.headers, REPLAY_HEADER)
+            for record in await stage._records(topic, 2)
+        }
+        assert marks == {b"run-1": "event t1", b"run-2": None}
+    assert {ctx.event_id: ctx.replaying for ctx in calls} == {"t1": True, "t2": False}
 
 
 async def test_a_repeated_event_is_dropped_by_its_id_and_another_one_is_not(stage):

@@ -129,6 +129,8 @@ def digest_of(tool: str, args: Mapping[str, Any]) -> str:
 def _fit(answer: JsonValue) -> tuple[JsonValue, int]:
     """Take secrets out of an answer, and measure it; what no reader could read has no room."""
     try:
+        if len(to_json(answer)) > RECORD_BYTES:  # not worth a search for secrets
+            return None, RECORD_BYTES + 1
         answer = without_secrets(answer)
         data = to_json(answer)
         if data.count(b"[") + data.count(b"{") > _SURELY_FLAT:

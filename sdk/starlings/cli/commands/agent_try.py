@@ -76,7 +76,7 @@ def try_agent(
     ready = _ready(chosen, {name: value for name, value in given.items() if value is not None})
     done = asyncio.run(_execute(chosen, ready, silent=json))
     if json:
-        print_json(done.model_dump(mode="json", exclude={"run_id", "step_id", "instance"}))
+        print_json(done.model_dump(mode="json", exclude={"run_id", "step_id", "instance", "kept"}))
     else:
         _show(done)
     return Exit.OK if done.outcome is StepOutcome.OK else Exit.FAILED
