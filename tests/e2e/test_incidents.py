@@ -15,7 +15,7 @@ from starlings.kafka.codec import CLAIM_HEADER
 from starlings.messages import RunOutcome, StepStarted
 from starlings.replay import ArchiveHeader, LogReader, create_archive, ranges_of
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
 
 LEAKY = f"{leaky.__file__}:leaky"
 KEY = "sk-abcdefghijklmnop1234"
@@ -91,6 +91,10 @@ async def test_an_incident_holds_all_of_a_run_and_none_of_its_secrets(services, 
     assert {x["headers"][CLAIM_HEADER] for x in lines if CLAIM_HEADER in x.get("headers", ())} == {
         "1"
     }
+
+    argv = ("--incident", "leaks.jsonl", "--incident-agent", LEAKY)
+    tested = await starlings(*argv, program="pytest")
+    assert "5 passed" in tested.stdout, tested.stdout
 
 
 def _is(line, name):

@@ -12,7 +12,7 @@ from typing import Any
 
 from .services import Services
 
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 
 
 @dataclass
@@ -34,9 +34,9 @@ class CommandLine:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def start(self, *argv: str) -> asyncio.subprocess.Process:
+    async def start(self, *argv: str, program: str = "starlings.cli") -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "starlings.cli", *argv),
+            *(sys.executable, "-m", program, *argv),
             env={**self._services.env, "PYTHONUNBUFFERED": "1"},
             cwd=self._services.folder,
             stdin=subprocess.DEVNULL,
@@ -44,8 +44,8 @@ class CommandLine:
             stderr=subprocess.PIPE,
         )
 
-    async def __call__(self, *argv: str) -> Ended:
-        return await self.end(await self.start(*argv))
+    async def __call__(self, *argv: str, program: str = "starlings.cli") -> Ended:
+        return await self.end(await self.start(*argv, program=program))
 
     @staticmethod
     async def end(process: asyncio.subprocess.Process) -> Ended:

@@ -58,3 +58,45 @@ def _counted(record: ConsumerRecord, numbers: Any) -> ConsumerRecord:
     if record.topic == "t.events":
         next(numbers)
     return record
+
+
+LOGS = Path(__file__).parents[1] / "golden" / "logs"
+
+
+async def golden_incident(folder: Path, name: str = "demo", run_id: str = "demo") -> Path:
+    """Write an incident of a recorded story, with the work that its core decided on."""
+    path, records = folder / "golden.jsonl", []
+    lines = [json.loads(x) for x in (LOGS / f"{name}.jsonl").read_text().splitlines()]
+    for line in lines:
+        if line["headers"]["ce_subject"] != run_id:
+            continue
+        records.append(_recorded("t.events", run_id, line["headers"], line["value"], line))
+        for decision in line["then"].get("decisions", ()):
+            if decision["type"] == "starlings.step_ready.v1":
+                value = decision["value"]
+                headers = {"ce_id": decision["id"], "ce_type": decision["type"]}
+                topic = f"t.steps.{value['agent']}"
+                records.append(
+                    _recorded(topic, f"{run_id}/{value['step_id']}", headers, value, line)
+                )
+    found = RunRecords(run_id, RunView(run_id), records=records)
+    await IncidentWriter(found, Redaction(names=found.names), None).write(path, "t.")
+    return path
+
+
+def _recorded(
+    topic: str, key: str, headers: dict[str, str], value: Any, line: dict[str, Any]
+) -> ConsumerRecord:
+    return ConsumerRecord(
+        topic=topic,
+        partition=0,
+        offset=line["offset"],
+        timestamp=line["timestamp"],
+        timestamp_type=0,
+        key=key.encode(),
+        value=json.dumps(value, separators=(",", ":")).encode(),
+        checksum=None,
+        serialized_key_size=-1,
+        serialized_value_size=-1,
+        headers=tuple((name, text.encode()) for name, text in headers.items()),
+    )

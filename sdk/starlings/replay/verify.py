@@ -50,6 +50,7 @@ async def verify(
     runs: Collection[str] | None = None,
     tail_ms: int = TAIL_MS,
     steps: Callable[[], Source] | None = None,
+    chosen: bool = False,
 ) -> Findings:
     """Verify what a source holds of `events`.
 
@@ -60,6 +61,7 @@ async def verify(
         runs: by name; None: all.
         tail_ms: what was decided in so much time before the last record may be in flight.
         steps: opens the records of agents' topics, where works are to be compared as well.
+        chosen: whether they were chosen by their runs: what is missing between them was of others.
     """
     findings = Findings(asked=frozenset(runs or ()))
     released = None
@@ -83,6 +85,7 @@ async def verify(
                 tail_ms=tail_ms,
                 only=runs,
                 released=released,
+                chosen=chosen,
             )
         await check.read(record)
     for check in checks.values():
