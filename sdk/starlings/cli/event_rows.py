@@ -17,6 +17,7 @@ from starlings.messages import (
     EventHandled,
     PlanCreated,
     PlanRejected,
+    RunForked,
     RunSnapshot,
     StepProgress,
     TimerFired,
@@ -123,8 +124,14 @@ def _plan(fact: PlanCreated) -> str:
     return f"{count:,} step{'' if count == 1 else 's'}: {fact.request or '(a plan of its own)'}"
 
 
+def _fork(fact: RunForked) -> str:
+    changed = "; ".join(fact.changed) or "nothing changed"
+    return f"of {fact.from_run} as of offset {fact.from_offset:,}: {changed}"
+
+
 _TOLD: dict[type, Callable[[Any], str]] = {
     PlanCreated: _plan,
+    RunForked: _fork,
     PlanRejected: lambda fact: "; ".join(str(problem) for problem in fact.problems),
     StepProgress: lambda fact: as_text(fact.progress),
     TimerFired: lambda fact: f"{fact.kind.value}, due {clock(fact.due_ms)}",

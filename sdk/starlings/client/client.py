@@ -29,6 +29,7 @@ from starlings.messages import (
     Message,
     Plan,
     RetryPolicy,
+    RunForked,
     RunRequested,
     Timeouts,
     message_id,
@@ -37,7 +38,7 @@ from starlings.messages import (
 from starlings.service import ServiceSettings, load_settings, new_traceparent
 
 from .dead_letters import DeadLetters
-from .handle import RunHandle
+from .handle import RunHandle, is_taken
 from .listing import Listing, RunSummary
 from .view import RunView
 
@@ -179,6 +180,21 @@ class Client:
             replay=replay,
         )
         return int(place.offset)
+
+    async def fork(self, fact: RunForked, *, named: bool = True) -> RunHandle:
+        """Begin a run on results of another one; return when it is seen to have begun.
+
+        `named`: whether its id is of somebody's own choice, so that there may be such a run.
+
+        Raises:
+            CommandRefused: there is a run of that id, or somebody has asked for one.
+        """
+        start = None if named else await self._end_of(fact.run_id)
+        handle = RunHandle(self, fact.run_id, start=start)
+        if named and await self.was_requested(fact.run_id):
+            raise is_taken(fact.run_id)
+        await handle.begin(fact)
+        return handle
 
     async def emit(
         self,

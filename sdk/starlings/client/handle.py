@@ -32,9 +32,11 @@ from starlings.messages import (
     ResumeRequested,
     RetryRequested,
     RunDone,
+    RunForked,
     SignalReceived,
     StarlingsError,
     generation_id,
+    message_id,
 )
 from starlings.messages.commands import REPLAN_LIMIT_CHARS
 
@@ -251,6 +253,18 @@ class RunHandle:
             raise CommandRefused(f"run {self.run_id} cannot go on: {reopened.reason}")
         return await self._give(fact, generation_id(self.run_id, fact.NAME, generation))
 
+    async def begin(self, fact: RunForked) -> RunView:
+        """Begin this run on results of another one.
+
+        Raises:
+            CommandRefused: there is a run of this id.
+        """
+        with contextlib.suppress(RunNotFound):
+            await self.view()
+            raise is_taken(self.run_id)
+        ident, replay = message_id(self.run_id, fact.NAME), f"fork of {fact.from_run}"
+        return await self._give(fact, ident, replay=replay)
+
     async def _answer(
         self, step_id: str, comment: str, given_by: str, *, approved: bool
     ) -> RunView:
@@ -285,9 +299,9 @@ class RunHandle:
             raise CommandRefused(self._why_not(run, tried.reason, step_id))
         return await self._give(fact, _unique(fact))
 
-    async def _give(self, fact: Message, ident: str) -> RunView:
+    async def _give(self, fact: Message, ident: str, *, replay: str | None = None) -> RunView:
         """Publish a command, and read on in the log until it is seen what came of it."""
-        offset = await self._client.publish_fact(self.run_id, fact, ident)
+        offset = await self._client.publish_fact(self.run_id, fact, ident, replay=replay)
         view = RunView(self.run_id)
         async with (
             asyncio.timeout(SEEN_WITHIN_S),
@@ -315,6 +329,11 @@ class RunHandle:
         by = f" by {answer['by']}" if answer.get("by") else ""
         comment = f": {answer['comment']}" if answer.get("comment") else ""
         return f"step {step_id!r} of run {self.run_id} has been {word}{by} already{comment}"
+
+
+def is_taken(run_id: str) -> CommandRefused:
+    """Say that a run cannot begin under an id."""
+    return CommandRefused(f"there is a run {run_id} already: choose another id")
 
 
 def _unique(fact: Any) -> str:

@@ -18,6 +18,7 @@ from starlings.messages import (
     Message,
     PlanCreated,
     RunDone,
+    RunForked,
     RunRequested,
     StepDone,
     StepStarted,
@@ -90,7 +91,7 @@ class Activities:
         self.view.add(received)
         if self.done is None or self.view.done is None:  # what follows an end is of no run
             self.last_ms = at_ms
-        if isinstance(fact, PlanCreated) and self.planned_ms is None:
+        if isinstance(fact, PlanCreated | RunForked) and self.planned_ms is None:
             self.planned_ms = at_ms
         self.done = self.view.done
         counted = self.view.refused is None

@@ -26,6 +26,7 @@ TOP = [
     "group",
     "replay",
     "incident",
+    "diff",
     "dlq",
     "broker",
     "doctor",
@@ -36,7 +37,7 @@ NESTED = {
     "topics": ["ensure", "check", "ls"],
     "events": ["tail", "ls", "show", "export", "import"],
     "group": ["show", "rewind"],
-    "replay": ["step", "verify"],
+    "replay": ["step", "verify", "fork"],
     "dlq": ["ls", "show", "redrive", "discard"],
     "broker": ["up", "down", "status", "logs", "reset"],
 }
