@@ -74,6 +74,14 @@ async def test_what_the_page_says_of_verifying_is_so(system):
         assert ended == code, f"{line}\n{said}"
 
 
+async def test_what_the_page_says_of_travelling_is_so(system):
+    await run_some(system, "travelled")
+    for code, line in section("Travel"):
+        ended, said = await typed(system.env, line)
+        assert ended == code, f"{line}\n{said}"
+        assert "run_done" in said
+
+
 async def test_runs_of_a_live_system_are_the_same_with_all_their_work(system):
     await run_some(system, "live")
     ended, said = await typed(system.env, "starlings replay verify --all --steps --json")

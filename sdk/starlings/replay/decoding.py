@@ -20,6 +20,11 @@ class FactReader:
 
     async def read(self, record: ConsumerRecord, headers: dict[str, bytes]) -> Message | None:
         """Read a fact; None where it is not ours, or cannot be read."""
+        fact = self.read_plain(record, headers)
+        return fact if fact is not None else await self._read_otherwise(record)
+
+    def read_plain(self, record: ConsumerRecord, headers: dict[str, bytes]) -> Message | None:
+        """Read a fact that is written in the usual way; None where more has to be done."""
         self.why = ""
         model = _BY_TYPE.get(headers.get("ce_type", b""))
         value = record.value
@@ -27,10 +32,9 @@ class FactReader:
             try:
                 fact: Message = model.__pydantic_validator__.validate_json(value)
             except ValueError:
-                pass  # the codec says what is wrong with it
-            else:
-                return fact
-        return await self._read_otherwise(record)
+                return None  # the codec says what is wrong with it
+            return fact
+        return None
 
     async def _read_otherwise(self, record: ConsumerRecord) -> Message | None:
         try:

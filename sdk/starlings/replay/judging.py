@@ -35,31 +35,46 @@ class Judge:
 
     # -- as records come -----------------------------------------------------------------------
 
-    async def judge(
-        self, decision_id: str, record: ConsumerRecord, headers: Headers, run: Run | None
-    ) -> None:
-        """Judge a record that is, or confirms, a decision; `run` as it stood before it."""
-        run_id = headers["ce_subject"].decode()
+    def judge(
+        self,
+        run_id: str,
+        decision_id: str,
+        record: ConsumerRecord,
+        headers: Headers,
+        run: Run | None,
+    ) -> tuple[Owing, Owed] | None:
+        """Judge a record that is, or confirms, a decision; `run` as it stood before it.
+
+        Where its bytes are not those that are owed, what has to be compared is returned.
+        """
         owing = self.runs.get(run_id)
         if owing is None:
             self._count.unknown += 1
             self.unknown.setdefault(run_id, set()).add(decision_id)
-            return
+            return None
         if owing.difference is not None:
-            return
+            return None
         self._count.decisions += 1
         owed = owing.decided.get(decision_id)
         if owed is not None:
             owed.published = True
-            await self._compare(owing, owed, record, headers, run)
-        elif decision_id not in owing.before:
+            is_same = record.value == owed.message.as_json()
+            return None if is_same else (owing, owed)
+        if decision_id not in owing.before:
             self.differ(owing, record.offset, _id(headers), _not_owed(run))
+        return None
 
-    async def _compare(
-        self, owing: Owing, owed: Owed, record: ConsumerRecord, headers: Headers, run: Run | None
+    async def compare(
+        self,
+        suspect: tuple[Owing, Owed] | None,
+        record: ConsumerRecord,
+        headers: Headers,
+        run: Run | None,
     ) -> None:
-        if record.value == owed.message.as_json():
+        """Compare what a record says, where its bytes do not tell."""
+        if suspect is None:
             return
+        owing, owed = suspect
         fact = await self._facts.read(record, headers)
         if fact is None:
             owing.doubt = owing.doubt or self._facts.why
@@ -86,8 +101,8 @@ class Judge:
             if ident not in owing.decided and amended in owing.decided:
                 owing.decided[amended].published = True
                 return  # its agents are not known: that is found out where it is published
-        if headers.get("ce_subject") == fact.run_id.encode():
-            await self.judge(ident, record, headers, run)
+        suspect = self.judge(fact.run_id, ident, record, headers, run)
+        await self.compare(suspect, record, headers, run)
 
     def judge_timer(self, fact: TimerFired, record: ConsumerRecord, headers: Headers) -> None:
         """Judge whether a timer was to fire then."""
@@ -109,8 +124,10 @@ class Judge:
     def judge_cause(self, run_id: str, record: ConsumerRecord, headers: Headers) -> None:
         """Judge whether what an agent did was ever decided."""
         owing = self.runs.get(run_id)
-        cause = headers.get("ce_causationid", b"").decode(errors="replace")
-        if owing is None or not owing.is_whole or owing.difference or cause in owing.decided:
+        if owing is None or not owing.is_whole or owing.difference is not None:
+            return
+        cause = str(headers.get("ce_causationid", b""), "utf-8", "replace")
+        if cause in owing.decided:
             return
         if cause.startswith(f"{run_id}/") and any(mark in cause for mark in _WORK):
             what = f"done on account of {cause}, which is not owed by the facts before it"

@@ -21,7 +21,7 @@ from starlings.choreography import (
     confirmation_for,
     message_for,
 )
-from starlings.messages import Message, RunDone
+from starlings.messages import Message, RunDone, StepScheduled
 
 from .comparing import Mismatch, mismatch
 from .findings import Difference
@@ -29,14 +29,37 @@ from .findings import Difference
 DUES_KEPT = 256  # of one timer: each sign of life of a step sets it anew
 
 
-@dataclass(slots=True)
 class Owed:
-    """A decision, and what `events` is to hold of it."""
+    """A decision, and what `events` is to hold of it.
 
-    decision: Decision
-    place: Position
-    message: Message
-    published: bool = False
+    That a step is released is confirmed by what is known then, and only where the step has not
+    begun by itself: so its message is made when it is asked for.
+    """
+
+    __slots__ = ("_message", "_released", "decision", "place", "published")
+
+    def __init__(self, run: Run, place: Position, decision: Decision) -> None:
+        self.decision = decision
+        self.place = place
+        self.published = False
+        self._message: Message | None = None
+        self._released: tuple[str, str, str | None] | None = None
+        if decision.kind is DecisionKind.RELEASE:
+            step = run.steps[decision.step_id or ""]
+            self._released = (run.run_id, step.spec.agent, step.variant)
+        else:
+            self._message = on_events(run, decision)
+
+    @property
+    def message(self) -> Message:
+        """What it says on `events`."""
+        if self._message is None and self._released is not None:
+            run_id, agent, variant = self._released
+            step_id, attempt = self.decision.step_id, self.decision.attempt
+            about = {"run_id": run_id, "step_id": step_id, "attempt": attempt}
+            self._message = StepScheduled(**about, agent=agent, variant=variant)
+        assert self._message is not None  # noqa: S101 - one of the two is there
+        return self._message
 
 
 @dataclass(slots=True)
@@ -56,7 +79,7 @@ class Owing:
     def note(self, run: Run, place: Position, decisions: Iterable[Decision]) -> None:
         """Note what was decided, with its message as it would be published now."""
         for decision in decisions:
-            self.decided[decision.id] = Owed(decision, place, on_events(run, decision))
+            self.decided[decision.id] = Owed(run, place, decision)
 
     def set_timers(self, timers: Iterable[Timer]) -> None:
         """Note when timers fall due."""

@@ -51,8 +51,10 @@ _CONFIRMING = {
         ReplanScheduled,
     )
 }
+_AMENDING = (PlanAmended, AmendmentRejected)
 _BY_AGENTS = (StepStarted, StepProgress, StepDone, CompensationDone)
 _RUN_DONE, _HANDLED = RunDone.CE_TYPE.encode(), EventHandled.CE_TYPE.encode()
+_DECIDED = {*_CONFIRMING, _RUN_DONE}
 
 
 class PartitionCheck:
@@ -97,20 +99,27 @@ class PartitionCheck:
         place = Position(record.offset, record.timestamp)
         headers: Headers = dict(record.headers)
         kind = headers.get("ce_type", b"")
-        if kind == _HANDLED or not self._is_asked_for(record, headers):
+        if kind == _HANDLED or (self._only is not None and not self._is_asked(record, headers)):
             self.ledger.skip(place)
             return None
-        decided = _decided(kind, headers)
+        decided = _decided(kind, headers) if kind in _DECIDED else None
         if decided is not None:
-            return await self._read_decision(place, *decided, record, headers)
+            run = self.ledger.runs.get(decided[0])
+            suspect = self._judge.judge(*decided, record, headers, run)
+            if suspect is not None:
+                await self._judge.compare(suspect, record, headers, run)
+            return self._read_decision(place, *decided, headers)
         self._facts.foreign += kind in _CONFIRMING  # under an id that no coordinator gives
-        fact = await self._facts.read(record, headers)
+        fact = self._facts.read_plain(record, headers) or await self._facts.read(record, headers)
         if fact is None:
             if self._facts.why:
                 self._judge.doubt(self._facts.why, headers)
             self.ledger.skip(place)
             return None
-        return await self._read_fact(place, fact, record, headers)
+        run = self.ledger.runs.get(getattr(fact, "run_id", ""))
+        if isinstance(fact, _AMENDING):
+            await self._judge.judge_amendment(fact, record, headers, run)
+        return self._read_fact(place, fact, record, headers)
 
     def _is_next(self, record: ConsumerRecord) -> bool:
         expected, count = self.ledger.position, self._findings.counts
@@ -127,23 +136,17 @@ class PartitionCheck:
             self._forget()
         return True
 
-    def _is_asked_for(self, record: ConsumerRecord, headers: Headers) -> bool:
-        return self._only is None or headers.get("ce_subject", record.key) in self._only
+    def _is_asked(self, record: ConsumerRecord, headers: Headers) -> bool:
+        return headers.get("ce_subject", record.key) in (self._only or ())
 
-    async def _read_decision(
-        self,
-        place: Position,
-        run_id: str,
-        decision_id: str,
-        record: ConsumerRecord,
-        headers: Headers,
+    def _read_decision(
+        self, place: Position, run_id: str, decision_id: str, headers: Headers
     ) -> Change | Ignored:
         """Take a fact of a coordinator as coordinators do, from its headers."""
-        run = self.ledger.runs.get(run_id)
-        await self._judge.judge(decision_id, record, headers, run)
         if headers["ce_type"] != _RUN_DONE:
             outcome = self.ledger.confirm(place, run_id, decision_id)
         else:
+            run = self.ledger.runs.get(run_id)
             generation = generation_of(decision_id, RunDone.NAME)
             owing = self._judge.runs.get(run_id)
             if run is not None and owing is not None and generation >= run.generation:
@@ -155,17 +158,15 @@ class PartitionCheck:
         self._take_up(run_id, place, outcome)
         return outcome
 
-    async def _read_fact(
+    def _read_fact(
         self, place: Position, fact: Message, record: ConsumerRecord, headers: Headers
     ) -> Change | Ignored:
         run_id: str = getattr(fact, "run_id", "")
         run = self.ledger.runs.get(run_id)
-        if isinstance(fact, PlanAmended | AmendmentRejected):
-            await self._judge.judge_amendment(fact, record, headers, run)
+        if isinstance(fact, _BY_AGENTS):
+            self._judge.judge_cause(run_id, record, headers)
         elif isinstance(fact, TimerFired):
             self._judge.judge_timer(fact, record, headers)
-        elif isinstance(fact, _BY_AGENTS):
-            self._judge.judge_cause(run_id, record, headers)
         was_parked = run_id in self.ledger.parked
         outcome = self.ledger.fold(place, fact)
         if not was_parked and run_id in self.ledger.parked:
@@ -257,11 +258,9 @@ class PartitionCheck:
 def _decided(kind: bytes, headers: Headers) -> tuple[str, str] | None:
     """Name the run, and the decision that a record of a coordinator is or confirms.
 
-    None where the record is none, or where its headers do not tell.
+    None where its headers do not tell.
     """
     name = _CONFIRMING.get(kind)
-    if name is None and kind != _RUN_DONE:
-        return None
     try:
         run_id, ident = headers["ce_subject"].decode(), headers["ce_id"].decode()
     except (KeyError, UnicodeDecodeError):
