@@ -95,6 +95,15 @@ async def test_an_incident_holds_all_of_a_run_and_none_of_its_secrets(services, 
     argv = ("--incident", "leaks.jsonl", "--incident-agent", LEAKY)
     tested = await starlings(*argv, program="pytest")
     assert "5 passed" in tested.stdout, tested.stdout
+    shutil.rmtree(services.folder / "blobs")  # what the file carries is enough
+    verified = await starlings("replay", "verify", "leaks", "--steps", "--from", "leaks.jsonl")
+    assert (verified.code, verified.stdout[:8]) == (0, "the same"), verified
+    again = await starlings(
+        "replay", "step", "leaks", "fail", "--agent", LEAKY, "--from", "leaks.jsonl"
+    )
+    assert again.code == 0, again
+    shown = await starlings("events", "show", "leaks", "--from", "leaks.jsonl", "--timeline")
+    assert (shown.code, "blob_gone" in shown.stdout + shown.stderr) == (0, False), shown
 
 
 def _is(line, name):

@@ -25,6 +25,7 @@ from starlings.replay import (
     ranges_of,
     read_archive,
 )
+from starlings.replay.carried_blobs import blobs_of
 from starlings.replay.entries import BEGINNINGS, EntryReader, Selected
 from starlings.replay.importing import SELECTED
 from starlings.replay.selection import Selection, named_run, named_type
@@ -95,7 +96,10 @@ async def opened(
     fits, no more than those are read.
     """
     if from_file is not None:
-        yield _from_archive(read_archive(from_file), selection)
+        archive = read_archive(from_file)
+        store = BlobStore(load_settings(ServiceSettings).blobs_url)
+        with blobs_of(archive, store) as blobs:
+            yield _from_archive(archive, selection, blobs)
         return
     async with client() as kafka:
         if LATEST in selection.runs:
@@ -126,11 +130,10 @@ def _named(selection: Selection, run_id: str) -> Selection:
     return replace(selection, runs=selection.runs - {LATEST} | {run_id})
 
 
-def _from_archive(archive: Archive, selection: Selection) -> Opened:
+def _from_archive(archive: Archive, selection: Selection, blobs: BlobStore) -> Opened:
     if LATEST in selection.runs:
         selection = _named(selection, latest_in(archive))
     topics = Topics(archive.header.prefix)
-    blobs = BlobStore(load_settings(ServiceSettings).blobs_url)
     reader = EntryReader(Codec(source="starlings/cli", blobs=blobs), topics)
     return Opened(ArchiveSource(archive), topics, reader, selection, archive)
 

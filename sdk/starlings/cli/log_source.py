@@ -12,6 +12,7 @@ from starlings.client import Client
 from starlings.kafka.codec import Codec
 from starlings.messages import Topics
 from starlings.replay import ArchiveSource, KafkaSource, Range, Source, ranges_of, read_archive
+from starlings.replay.carried_blobs import blobs_of
 from starlings.service import ServiceSettings, load_settings
 
 from .event_source import latest_in
@@ -29,6 +30,7 @@ class Log:
     runs: tuple[str, ...]
     events: Source
     kafka: Client | None = None
+    chosen: bool = False  # records of one run, of an incident
 
     async def works(self) -> Sequence[Range]:
         """Find the topics on which agents get their work."""
@@ -56,12 +58,13 @@ async def open_log(
     """Open the facts of runs, or of all; `latest` is replaced by the name of that run."""
     if from_file is not None:
         archive = read_archive(from_file)
-        blobs = BlobStore(load_settings(ServiceSettings).blobs_url)
-        codec = Codec(source="starlings/cli", blobs=blobs)
-        topics = Topics(archive.header.prefix)
-        source = ArchiveSource(archive)
+        store = BlobStore(load_settings(ServiceSettings).blobs_url)
         known = tuple(latest_in(archive) if name == LATEST else name for name in runs)
-        yield Log(topics, codec, known, source)
+        with blobs_of(archive, store) as blobs:
+            codec = Codec(source="starlings/cli", blobs=blobs)
+            topics = Topics(archive.header.prefix)
+            chosen = "starlings_incident" in (archive.header.model_extra or {})
+            yield Log(topics, codec, known, ArchiveSource(archive), chosen=chosen)
         return
     async with client() as kafka:
         named = tuple([await latest_run(kafka) if name == LATEST else name for name in runs])

@@ -7,7 +7,9 @@ folder, from which they are served to the codec by their hash, wherever the clai
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +117,16 @@ def unpack_blobs(archive: Archive, folder: Path) -> CarriedBlobs:
             if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                 raise ArchiveDamaged(f"{archive.path}: the blob {digest} is not what its hash says")
     return CarriedBlobs(folder, archive.path)
+
+
+@contextlib.contextmanager
+def blobs_of(archive: Archive, otherwise: BlobStore) -> Iterator[BlobStore]:
+    """Serve the large values that an archive carries; where it has none, those of a store."""
+    if not (archive.header.model_extra or {}).get("blobs"):
+        yield otherwise
+        return
+    with tempfile.TemporaryDirectory(prefix="starlings-blobs-") as folder:
+        yield unpack_blobs(archive, Path(folder))
 
 
 def _written(archive: Archive, folder: Path) -> Iterable[str]:

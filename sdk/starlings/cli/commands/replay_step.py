@@ -109,12 +109,15 @@ async def _opened(from_file: Path | None) -> AsyncGenerator[LiveLog | FiledLog]:
     from starlings.cli.reach import client  # noqa: PLC0415
     from starlings.kafka.codec import Codec  # noqa: PLC0415
     from starlings.replay import read_archive  # noqa: PLC0415
+    from starlings.replay.carried_blobs import blobs_of  # noqa: PLC0415
     from starlings.replay.recorded_attempt import FiledLog, LiveLog  # noqa: PLC0415
     from starlings.service import ServiceSettings, load_settings  # noqa: PLC0415
 
     if from_file is not None:
-        blobs = BlobStore(load_settings(ServiceSettings).blobs_url)
-        yield FiledLog(read_archive(from_file), Codec(source="starlings/cli", blobs=blobs))
+        archive = read_archive(from_file)
+        store = BlobStore(load_settings(ServiceSettings).blobs_url)
+        with blobs_of(archive, store) as blobs:
+            yield FiledLog(archive, Codec(source="starlings/cli", blobs=blobs))
         return
     async with client() as kafka:
         yield LiveLog(kafka)

@@ -86,5 +86,6 @@ async def _verified(log: Log, *, tail_ms: int, steps: bool) -> Findings:
         codec=log.codec,
         runs=log.runs or None,
         tail_ms=tail_ms,
+        chosen=log.chosen,
         steps=(lambda: log.read(works)) if steps else None,
     )
