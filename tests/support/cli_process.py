@@ -7,6 +7,7 @@ import contextlib
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,18 +35,28 @@ class CommandLine:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def start(self, *argv: str, program: str = "starlings.cli") -> asyncio.subprocess.Process:
+    async def start(
+        self,
+        *argv: str,
+        program: str = "starlings.cli",
+        env: Mapping[str, str] | None = None,
+    ) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", program, *argv),
-            env={**self._services.env, "PYTHONUNBUFFERED": "1"},
+            env={**self._services.env, "PYTHONUNBUFFERED": "1", **(env or {})},
             cwd=self._services.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
 
-    async def __call__(self, *argv: str, program: str = "starlings.cli") -> Ended:
-        return await self.end(await self.start(*argv, program=program))
+    async def __call__(
+        self,
+        *argv: str,
+        program: str = "starlings.cli",
+        env: Mapping[str, str] | None = None,
+    ) -> Ended:
+        return await self.end(await self.start(*argv, program=program, env=env))
 
     @staticmethod
     async def end(process: asyncio.subprocess.Process) -> Ended:

@@ -41,7 +41,7 @@ from .domain import (
     following,
     handled_id,
 )
-from .envelope import REPLAY_HEADER, Envelope, Headers, Origin, header
+from .envelope import REPLAY_HEADER, SHADOW_HEADER, Envelope, Headers, Origin, header
 from .errors import (
     CommandRefused,
     ConfigError,
@@ -172,6 +172,7 @@ __all__ = [
     "MESSAGES",
     "REDRIVE_HEADER",
     "REPLAY_HEADER",
+    "SHADOW_HEADER",
     "SIGNAL",
     "AgentAlive",
     "AgentCooldown",

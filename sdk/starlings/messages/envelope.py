@@ -15,6 +15,7 @@ from typing import NamedTuple
 Headers = list[tuple[str, bytes]]
 
 CONTENT_TYPE = b"application/json"
+SHADOW_HEADER = "starlings_shadow"  # on a candidate's results: how they compare, as JSON
 REPLAY_HEADER = "starlings_replay"  # on all that a replay publishes: what it is, and of which run
 _FIXED: Headers = [("ce_specversion", b"1.0"), ("content-type", CONTENT_TYPE)]
 

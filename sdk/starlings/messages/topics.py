@@ -132,9 +132,24 @@ class Topics:
             return self.requests if name == "planner" else self.events
         kind, _, served = name.partition(".")
         agent, _, event_type = served.partition(".on.")
+        if kind == "shadow" and "." in served:
+            return self.steps(served.partition(".")[0])
         if kind != "agent" or not served:
             return None
         return f"{self.prefix}facts.{event_type}" if event_type else self.steps(agent)
+
+    def shadow(self, agent: str, name: str) -> str:
+        """Name the topic and the group of a shadow: a candidate that real work goes through too."""
+        return f"{self.prefix}shadow.{agent}.{name}"
+
+    def shadow_spec(self, agent: str, name: str) -> TopicSpec:
+        """Topic of what a shadow's candidate gave; nothing else reads it, and it does not last."""
+        return TopicSpec(
+            self.shadow(agent, name),
+            1,
+            {"cleanup.policy": "delete", "retention.ms": str(3 * DAY_MS)},
+            f"what the candidate {name} of the agent {agent} gave for work that was done before",
+        )
 
     def core_specs(self, *, partitions: int = 4) -> list[TopicSpec]:
         """Topics that every installation needs."""

@@ -31,6 +31,7 @@ class GroupKind(StrEnum):
     REACTIONS = "reactions"
     PLANNER = "planner"
     COORDINATOR = "coordinator"
+    SHADOW = "shadow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ def group_of(topics: Topics, group_id: str) -> Group | None:
     if group_id == topics.coordinator_group:
         return Group(group_id, topic, GroupKind.COORDINATOR)
     serves = topics.agent_of(topic)
+    if group_id.startswith(f"{topics.prefix}shadow."):
+        return Group(group_id, topic, GroupKind.SHADOW)
     if serves is not None:
         return Group(group_id, topic, GroupKind.STEPS, serves)
     agent = group_id.removeprefix(f"{topics.prefix}agent.").partition(".on.")[0]

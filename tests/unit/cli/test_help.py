@@ -37,7 +37,7 @@ NESTED = {
     "topics": ["ensure", "check", "ls"],
     "events": ["tail", "ls", "show", "export", "import"],
     "group": ["show", "rewind"],
-    "replay": ["step", "travel", "verify", "fork"],
+    "replay": ["shadow", "step", "travel", "verify", "fork"],
     "dlq": ["ls", "show", "redrive", "discard"],
     "broker": ["up", "down", "status", "logs", "reset"],
 }

@@ -11,7 +11,7 @@ import typer
 
 from starlings.cli.exits import EPILOG
 
-from . import replay_fork, replay_step, replay_travel, replay_verify
+from . import replay_fork, replay_shadow, replay_step, replay_travel, replay_verify
 
 group = typer.Typer(
     name="replay",
@@ -19,7 +19,13 @@ group = typer.Typer(
     no_args_is_help=True,
     epilog=EPILOG,
 )
-COMMANDS: tuple[ModuleType, ...] = (replay_step, replay_travel, replay_verify, replay_fork)
+COMMANDS: tuple[ModuleType, ...] = (
+    replay_step,
+    replay_travel,
+    replay_verify,
+    replay_fork,
+    replay_shadow,
+)
 
 
 def register(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""The commands of `docs/debugging.md` on consumer groups, as they stand there."""
+"""The commands of `docs/debugging.md` on shadows and consumer groups, as they stand there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def commands_of(title: str) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines]
 
 
-async def test_the_page_rewinds_a_group_as_it_says(services):
+async def test_the_page_measures_a_candidate_and_rewinds_a_group_as_it_says(services):
     starlings = CommandLine(services)
     services.start("coordinator", "planner", "math")
     async with services.client() as client:
@@ -35,6 +35,10 @@ async def test_the_page_rewinds_a_group_as_it_says(services):
         return await steps_committed(services, "math") == 1
 
     await wait_until(committed, timeout_s=30, message="the step is committed")
+    shadows = [await starlings(*argv) for argv in commands_of("Shadow")]
+    assert [each.code for each in shadows] == [0] * 3, [each.stderr for each in shadows]
+    assert "1 step of math: 1 same" in shadows[0].stdout
+    assert (services.folder / "shadow.jsonl").read_text().count("\n") == 1
     services.stop("math")
     commands = commands_of("Rewind a group")
     assert len(commands) == 4
