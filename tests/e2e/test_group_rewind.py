@@ -19,7 +19,7 @@ from support.waiting import wait_until, wait_until_sync
 
 from starlings.messages import StepDone
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
 
 PLAN = [slow("short"), slow("long", "short", pause_s=1.6)]  # long enough to be claimed
 

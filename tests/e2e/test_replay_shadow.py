@@ -20,7 +20,7 @@ from support.waiting import wait_until
 
 from starlings.messages import REPLAY_HEADER, SHADOW_HEADER, RunOutcome, header
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
 
 FILE = str(Path(tellers.__file__))
 LARGE = "x" * 300_000  # goes into the blob store
@@ -34,7 +34,7 @@ def asks(item: str, *, run_s: float | None = 120, filling: str = "") -> list[dic
 async def do(services: Services) -> list[str]:
     """Have the real agent do the work that candidates are measured by."""
     async with services.client() as client:
-        plans = [asks("tea", run_s=5), asks("coffee", run_s=0.5), asks("cake", filling=LARGE)]
+        plans = [asks("tea"), asks("coffee", run_s=12), asks("cake", filling=LARGE)]
         runs = [await client.submit(plan=plan) for plan in plans]
         ends = [await run.result(timeout_s=60) for run in runs]
     assert {end.outcome for end in ends} == {RunOutcome.COMPLETED}
