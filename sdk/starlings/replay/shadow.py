@@ -4,8 +4,9 @@ Rules:
 - It consumes the agent's own steps, in a consumer group of its own, from the beginning of a window
   to its end. The agent's group is not touched.
 - What its tools and `ctx.once` ask for is answered from the record of the real attempt, or refused;
-  with `live_reads`, tools that are declared idempotent are called. Its model is asked: that is what
-  is compared. `ctx.replaying` is true.
+  with `live_reads`, tools that are declared idempotent are called. Of tools that the plan itself
+  names only those are called, always. Its model is asked: that is what is compared.
+  `ctx.replaying` is true.
 - What it gives goes to the shadow's own topic, with a header that says so, and nowhere else: no
   fact, no dead letter, no checkpoint, no entry in the registry.
 - The group's commits say how far it is. An interrupted shadow goes on there; several processes with
@@ -190,6 +191,8 @@ class Shadow:
     async def _try(self, ready: StepReady, was: StepDone | None) -> StepDone:
         """Let the candidate do a step, its calls answered as they were answered then."""
         candidate = self.candidate
+        if (refusal := refused_tool(candidate.agent, ready)) is not None:
+            return _failed(ready, candidate.agent.name, refusal)
         timeouts = ready.timeouts
         if timeouts.run_s is None:
             timeouts = timeouts.model_copy(update={"run_s": LIMIT_S})
@@ -231,14 +234,8 @@ class Shadow:
         if name is None or len(parts) != 3 or not parts[2].isdecimal():  # noqa: PLR2004
             return
         info: ErrorInfo = error_info(error)
-        now = StepDone(
-            run_id=parts[0],
-            step_id=parts[1],
-            attempt=max(int(parts[2]), 1),
-            agent=self.served,
-            outcome=StepOutcome.ERROR,
-            error=info,
-        )
+        step = {"run_id": parts[0], "step_id": parts[1], "attempt": max(int(parts[2]), 1)}
+        now = _failed(StepReady(agent=self.served, **step), self.served, info)
         why = f"the recorded step cannot be done again: {info.message}"
         await self._say(name, now, self._no_comparison(why, now))
 
@@ -279,6 +276,29 @@ def check_candidate(agent: Agent) -> None:
             f"{agent.name} is a {agent.kind}: what it begins outside cannot be answered from the "
             "record; a shadow takes agents of functions, tools or strategies"
         )
+
+
+def refused_tool(agent: Agent, ready: StepReady) -> ErrorInfo | None:
+    """Say why a tool is not called that the plan itself names: no record answers for that."""
+    tool = agent.tools.get(ready.tool or "")
+    if tool is None or tool.idempotent:
+        return None
+    return ErrorInfo(
+        code="effect_refused",
+        message=f"the plan calls the tool {tool.name!r}, which is not declared idempotent: no "
+        "shadow calls it; declare it so, with tool(idempotent=True), where that does no harm",
+    )
+
+
+def _failed(ready: StepReady, agent: str, error: ErrorInfo) -> StepDone:
+    return StepDone(
+        run_id=ready.run_id,
+        step_id=ready.step_id,
+        attempt=ready.attempt,
+        agent=agent,
+        outcome=StepOutcome.ERROR,
+        error=error,
+    )
 
 
 def _as_header(comparison: Comparison) -> bytes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import JsonValue
 
-from starlings.messages import ErrorInfo, StepDone, StepOutcome, Usage
+from starlings import Agent
+from starlings.messages import ErrorInfo, StepDone, StepOutcome, StepReady, Usage
+from starlings.replay.shadow import refused_tool
 from starlings.replay.shadow_comparing import (
     Comparison,
     Judgement,
@@ -98,3 +100,16 @@ def test_a_report_sums_up_what_could_be_compared():
 def test_a_judge_has_to_say_yes_or_no_and_why(answer):
     assert problems_of(answer)
     assert not problems_of({"same": False, "reason": "another number"})
+
+
+def test_a_tool_that_the_plan_names_is_called_only_where_repeating_it_does_no_harm():
+    agent = Agent("a", description="Has tools")
+    agent.tool(name="buy", description="Buys.")(lambda: None)
+    agent.tool(name="look", description="Looks.", idempotent=True)(lambda: None)
+
+    def refusal(tool: str | None) -> ErrorInfo | None:
+        ready = StepReady(run_id="r", step_id="s", attempt=1, agent="a", tool=tool)
+        return refused_tool(agent, ready)
+
+    assert refusal("buy").code == "effect_refused"
+    assert [refusal(tool) for tool in ("look", "unknown", None)] == [None] * 3
