@@ -9,7 +9,7 @@ SEED ?= 1
 MEMBERS := sdk services/planner services/coordinator services/agents
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo dev kcat postgres test test-fast check bench chaos answers fix schemas schemas-check clean
+.PHONY: help setup lock demo dev kcat postgres test test-fast check bench chaos answers fix schemas schemas-check chart clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -76,6 +76,10 @@ bench: setup ## Measure speed on Apache Kafka beside bare aiokafka; fail where a
 
 chaos: setup ## Kill, freeze and repeat everything on Apache Kafka, and audit the log (SEED=7 ARGS="--only zombie")
 	@PYTHONPATH=tests $(BIN)/python -m support.chaos --seed $(SEED) $(ARGS)
+
+chart: setup ## Write the chart's README from its values, and try the chart without a cluster
+	@$(BIN)/python deploy/helm/values_page.py
+	@$(BIN)/pytest -q -n 2 --dist loadfile tests/deploy
 
 answers: setup ## Record anew what a model answers in the examples, after a change of a prompt
 	@PYTHONPATH=tests $(BIN)/python -m support.example_model

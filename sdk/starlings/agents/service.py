@@ -33,6 +33,7 @@ from .models import AgentModels
 from .own_claims import LEASE_S, ClaimSettings
 from .pace import Pace
 from .runtime import AgentRuntime
+from .waiting import WaitingAgent
 
 NAMED = 3  # agents of a process that its log lines and clients are named after, at most
 
@@ -57,6 +58,11 @@ class AgentSettings(ServiceSettings):
     )
     ensure_topics: bool = Field(
         default=False, description="true: create the agent's topics where they are missing"
+    )
+    scales_from_zero: bool | None = Field(
+        default=None,
+        description="true: something starts instances when there is work, so that plans may use"
+        " the agent while none is alive; else what the agent says",
     )
     event_hop_limit: int = Field(
         default=HOP_LIMIT,
@@ -90,6 +96,7 @@ def run_agents(agents: Sequence[Agent], settings: type[AgentSettings] = AgentSet
 async def serve(ctx: ServiceContext[AgentSettings], agents: Sequence[Agent], *, name: str) -> None:
     """Connect, and run each agent in its own consumer group until told to stop."""
     topics = ctx.settings.topics
+    _say_what_scales(agents, from_zero=ctx.settings.scales_from_zero)
     definitions = [agent.definition() for agent in agents]
     variant = ctx.settings.served_variant
     own = _topics_of(topics, definitions, variant)
@@ -105,6 +112,22 @@ async def serve(ctx: ServiceContext[AgentSettings], agents: Sequence[Agent], *, 
         models = await stack.enter_async_context(AgentModels())
         await stack.enter_async_context(alongside(agents))
         await _run(ctx, agents, ports, _models_of(agents, models))
+
+
+def _say_what_scales(agents: Sequence[Agent], *, from_zero: bool | None) -> None:
+    """Let whoever deploys agents overrule what they say of scaling from zero.
+
+    Raises:
+        ConfigError: an agent has jobs or sensors, whose waiting work leaves no lag.
+    """
+    for agent in agents:
+        if from_zero and isinstance(agent, WaitingAgent):
+            raise ConfigError(
+                f"STARLINGS_SCALES_FROM_ZERO=true: agent {agent.name!r} has jobs or sensors, which"
+                " leave no lag while they wait, so one instance has to stay; unset it"
+            )
+        if from_zero is not None:
+            agent.scales_from_zero = from_zero
 
 
 def _topics_of(

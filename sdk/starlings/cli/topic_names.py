@@ -19,6 +19,8 @@ from starlings.service import ServiceSettings, load_settings
 
 from .reach import connection, patience_s
 
+PARTITIONS_LIMIT = 10_000
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -57,6 +59,8 @@ async def wanted_topics(
 ) -> Wanted:
     """Collect the topics of the core, of agents in the registry, and of those that are named.
 
+    A name may say how many partitions its topics have: `math=16`, `math.large=2`.
+
     Raises:
         ConfigError: Kafka cannot be reached, or an agent's name could be none.
     """
@@ -68,16 +72,31 @@ async def wanted_topics(
         from starlings.agents.loading import builtin_agents  # noqa: PLC0415 - slow to load
 
         agents += [agent.definition() for agent in builtin_agents()]
-    agents += [_definition(name) for name in names if "." not in name]
-    variants = [name.split(".", 1) for name in names if "." in name]
+    named = [_named(name) for name in names]
     topics = settings.topics
     specs = topics.core_specs(partitions=partitions or settings.partitions)
     each = partitions or AGENT_PARTITIONS
     own = topics.specs_of(agents, partitions=each)
-    own += [s for a, v in variants for s in topics.agent_specs(a, v, partitions=each)]
+    own += [s for name, count in named for s in _of_named(topics, name, count or each)]
     own += [s for event in events for s in topics.event_specs(event, partitions=each)]
     specs += sorted({spec.name: spec for spec in own}.values(), key=lambda spec: spec.name)
     return Wanted(kafka, topics, specs)
+
+
+def _named(text: str) -> tuple[str, int | None]:
+    name, says, count = text.partition("=")
+    if not says:
+        return name, None
+    if not (count.isdecimal() and 1 <= int(count) <= PARTITIONS_LIMIT):
+        raise ConfigError(f"--agent {text}: after '=' goes a number of partitions, as in math=16")
+    return name, int(count)
+
+
+def _of_named(topics: Topics, name: str, partitions: int) -> list[TopicSpec]:
+    agent, _, variant = name.partition(".")
+    if variant:
+        return topics.agent_specs(agent, variant, partitions=partitions)
+    return topics.specs_of([_definition(agent)], partitions=partitions)
 
 
 def _definition(name: str) -> AgentDefined:

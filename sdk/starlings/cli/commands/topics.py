@@ -20,7 +20,8 @@ AgentNames = Annotated[
     typer.Option(
         "--agent",
         metavar="NAME",
-        help="Topics of this agent (or variant, as in math.large) too; may be repeated.",
+        help="Topics of this agent (or variant, as in math.large) too, math=16 with as many"
+        " partitions; may be repeated.",
     ),
 ]
 EventTypes = Annotated[
