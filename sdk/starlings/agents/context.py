@@ -138,7 +138,8 @@ def step_context(
     """Build the context of an attempt."""
     good = {r.step_id: r.output for r in ready.context if r.error is None}
     bad = {r.step_id: r.error for r in ready.context if r.error is not None}
-    return StepContext(
+    ctx = StepContext.__new__(StepContext)
+    ctx.__dict__.update(  # a frozen dataclass sets its fields one by one, which each step would pay
         run_id=ready.run_id,
         step_id=ready.step_id,
         attempt=ready.attempt,
@@ -150,10 +151,12 @@ def step_context(
         asked_at=asked_at,
         replaying=replaying,
         on_heartbeat=on_heartbeat,
+        memory=current_once(),
         model_port=model,
         spent=spent,
         override=ready.model,
     )
+    return ctx
 
 
 def resolved(ready: StepReady, ctx: StepContext) -> tuple[StepReady, StepContext]:

@@ -106,7 +106,7 @@ def step_done(
     record: CallRecord | None = None,
 ) -> StepDone:
     """Say how an attempt ended: with a result, or with an error."""
-    return StepDone(
+    return StepDone.trusted(  # the result was checked, and may be large
         run_id=ready.run_id,
         step_id=ready.step_id,
         attempt=ready.attempt,

@@ -57,18 +57,20 @@ class Undoing:
         self._consumer = consumer
         self._instance = instance
         self._model = model
-        self._at_work: dict[Attempt, tuple[Origin, asyncio.Event]] = {}
+        self._at_work: dict[Attempt, Origin] = {}
+        self._awaited: dict[Attempt, asyncio.Event] = {}
         self._seen: OrderedDict[Attempt, None] = OrderedDict()
 
     def begins(self, ready: StepReady, origin: Origin) -> None:
         """Note that an attempt is at work, until `ends` is called."""
-        self._at_work[_attempt(ready)] = origin, asyncio.Event()
+        self._at_work[_attempt(ready)] = origin
 
     def ends(self, ready: StepReady) -> None:
         """Note that an attempt is at work no more."""
-        at_work = self._at_work.pop(_attempt(ready), None)
-        if at_work is not None:
-            at_work[1].set()
+        attempt = _attempt(ready)
+        self._at_work.pop(attempt, None)
+        if self._awaited and (ended := self._awaited.pop(attempt, None)) is not None:
+            ended.set()
 
     def forbids(self, ready: StepReady, origin: Origin) -> bool:
         """Say whether an attempt comes after its compensation."""
@@ -110,10 +112,11 @@ class Undoing:
             self._seen.popitem(last=False)
 
     async def _forward_has_ended(self, ready: CompensationReady) -> bool:
-        at_work = self._at_work.get(_attempt(ready))
-        if at_work is None:
+        attempt = _attempt(ready)
+        origin = self._at_work.get(attempt)
+        if origin is None:
             return self._end_waiting is None or await self._end_waiting(ready)
-        origin, ended = at_work
+        ended = self._awaited.setdefault(attempt, asyncio.Event())
         self._consumer.cancel(origin)
         try:
             async with asyncio.timeout(patience_s(ready)):

@@ -69,11 +69,13 @@ def json_value(value: Any, what: str) -> JsonValue:
             "store it elsewhere and return its address",
             code="output_too_large",
         )
+    shallow = data.count(b"[") + data.count(b"{") <= DEPTH_LIMIT
     try:
-        from_json(_OPEN + data + _CLOSE, allow_inf_nan=False)
+        if not shallow:
+            from_json(_OPEN + data + _CLOSE, allow_inf_nan=False)
+        result: JsonValue = from_json(data, allow_inf_nan=False)
     except ValueError:
         raise _not_json(what, _why_unreadable(plain)) from None
-    result: JsonValue = from_json(data)
     return result
 
 

@@ -144,13 +144,16 @@ class Cassette:
         )
 
 
+_TOLD = {"name", "description", "parameters"}  # of a tool, to the model
+
+
 def normalised(question: Question, settings: LlmSettings, model: str) -> dict[str, Any]:
     """Write what is asked, apart from how a server has to be asked."""
     asked: dict[str, Any] = {"model": model, "messages": _renumbered(question.messages)}
     if question.shape is not None:
         asked["shape"] = {"name": question.shape.name, "schema": question.shape.schema}
     if question.tools:
-        asked["tools"] = [tool.model_dump(mode="json") for tool in question.tools]
+        asked["tools"] = [tool.model_dump(mode="json", include=_TOLD) for tool in question.tools]
     for name in ("temperature", "max_tokens"):
         if getattr(settings, name) is not None:
             asked[name] = getattr(settings, name)

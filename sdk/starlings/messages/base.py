@@ -21,6 +21,7 @@ SignalName = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 
 NANO = 10**9  # parts of a dollar in which costs are counted, so that no sum depends on its order
 
+_set = object.__setattr__
 _TYPE = re.compile(r"^starlings\.([a-z_]+)\.v(\d+)$")
 
 
@@ -56,13 +57,10 @@ class Model(BaseModel):
         As `model_construct`, without its search for defaults, which takes most of the time there.
         """
         made = cls.__new__(cls)
-        for name, value in (
-            ("__dict__", values),
-            ("__pydantic_fields_set__", set(values)),
-            ("__pydantic_extra__", None),
-            ("__pydantic_private__", None),
-        ):
-            object.__setattr__(made, name, value)
+        _set(made, "__dict__", values)
+        _set(made, "__pydantic_fields_set__", set(values))
+        _set(made, "__pydantic_extra__", None)
+        _set(made, "__pydantic_private__", None)
         return made
 
 
