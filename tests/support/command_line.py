@@ -42,6 +42,7 @@ def command_line(
     for name in list(os.environ):
         if name.startswith(("KAFKA_", "STARLINGS_", "OPENAI_")) and "TEST" not in name:
             monkeypatch.delenv(name)
+    monkeypatch.delenv("COLUMNS", raising=False)  # of whoever runs the tests in a terminal
     monkeypatch.chdir(folder)
     monkeypatch.setenv("STARLINGS_BROKER_DATA", os.fspath(folder) + "/broker")
     handlers, level = list(ROOT.handlers), ROOT.level
