@@ -72,23 +72,24 @@ async def wanted_topics(
         from starlings.agents.loading import builtin_agents  # noqa: PLC0415 - slow to load
 
         agents += [agent.definition() for agent in builtin_agents()]
-    named = [_named(name) for name in names]
+    named = [_named(name, "--agent") for name in names]
+    told = [_named(event, "--fact") for event in events]
     topics = settings.topics
     specs = topics.core_specs(partitions=partitions or settings.partitions)
     each = partitions or AGENT_PARTITIONS
     own = topics.specs_of(agents, partitions=each)
     own += [s for name, count in named for s in _of_named(topics, name, count or each)]
-    own += [s for event in events for s in topics.event_specs(event, partitions=each)]
+    own += [s for event, count in told for s in topics.event_specs(event, partitions=count or each)]
     specs += sorted({spec.name: spec for spec in own}.values(), key=lambda spec: spec.name)
     return Wanted(kafka, topics, specs)
 
 
-def _named(text: str) -> tuple[str, int | None]:
+def _named(text: str, option: str) -> tuple[str, int | None]:
     name, says, count = text.partition("=")
     if not says:
         return name, None
     if not (count.isdecimal() and 1 <= int(count) <= PARTITIONS_LIMIT):
-        raise ConfigError(f"--agent {text}: after '=' goes a number of partitions, as in math=16")
+        raise ConfigError(f"{option} {text}: after '=' goes a number of partitions, 16 for example")
     return name, int(count)
 
 

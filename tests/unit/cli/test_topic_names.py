@@ -9,14 +9,14 @@ from starlings.messages import ConfigError, Topics
 
 
 def test_a_name_may_say_its_partitions():
-    assert _named("math") == ("math", None)
-    assert _named("math.large=2") == ("math.large", 2)
+    assert _named("math", "--agent") == ("math", None)
+    assert _named("math.large=2", "--agent") == ("math.large", 2)
 
 
 @pytest.mark.parametrize("text", ["math=", "math=0", "math=many", "math=-1", "math=10001"])
 def test_what_is_no_number_of_partitions_is_refused(text):
     with pytest.raises(ConfigError, match=f"--agent {text}: after '=' goes a number"):
-        _named(text)
+        _named(text, "--agent")
 
 
 def test_topics_of_named_agents_and_variants_have_these_partitions():

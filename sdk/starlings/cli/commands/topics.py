@@ -27,7 +27,10 @@ AgentNames = Annotated[
 EventTypes = Annotated[
     list[str] | None,
     typer.Option(
-        "--fact", metavar="TYPE", help="The topic of these domain events too; may be repeated."
+        "--fact",
+        metavar="TYPE",
+        help="The topic of these domain events too, TYPE=16 with as many partitions;"
+        " may be repeated.",
     ),
 ]
 Builtin = Annotated[bool, typer.Option("--builtin", help="Topics of the built-in agents too.")]
