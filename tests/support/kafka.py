@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from confluent_kafka import admin as acl
 from starlings.broker import VERSION, BrokerSecurity, down, up
 from starlings.broker.locks import exclusive
 from starlings.broker.properties import broker_settings, free_port
+from starlings.messages.access import Right
 from support.certificates import Authority
 
 RUN_FOLDER = "STARLINGS_TEST_RUN"
@@ -37,7 +38,9 @@ ENGINE_WAIT_S = 3
 #: So that tests of a member's death need not wait for ten seconds.
 SETTINGS = {"group.min.session.timeout.ms": "1000"}
 log = structlog.get_logger(__name__)
-PASSWORDS = {"admin": "admin-secret", "app": "app-secret", "spy": "spy-secret"}
+PASSWORDS = {"admin": "admin-secret", "app": "app-secret", "spy": "spy-secret"} | {
+    name: f"{name}-secret" for name in ("planner", "coordinator", "math", "string", "client")
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class Kafka:
 class SecuredKafka:
     """A broker behind SASL_SSL, SCRAM-SHA-512 (and PLAIN) and ACLs.
 
-    `admin` may do anything, `app` all on topics and groups named `app.…`, `spy` nothing.
+    `admin` may do anything, `app` all on topics and groups named `app.…`, the others nothing until
+    a test grants it under names of its own; `spy` never.
     """
 
     bootstrap: str
@@ -72,6 +76,28 @@ class SecuredKafka:
 
     def allow(self, user: str, prefix: str) -> None:
         """Let a user do everything with topics, groups and transactions under a prefix."""
+        kinds = acl.ResourceType.TOPIC, acl.ResourceType.GROUP, acl.ResourceType.TRANSACTIONAL_ID
+        self._create(
+            [_binding(user, kind, prefix, acl.AclOperation.ALL, prefixed=True) for kind in kinds]
+        )
+
+    def grant(self, user: str, rights: Iterable[Right]) -> None:
+        """Give a user exactly these rights, beside those that he has."""
+        self._create(
+            [
+                _binding(
+                    user,
+                    acl.ResourceType[right.resource.name],
+                    right.name,
+                    acl.AclOperation[operation.name],
+                    prefixed=right.prefixed,
+                )
+                for right in rights
+                for operation in right.operations
+            ]
+        )
+
+    def _create(self, bindings: list[acl.AclBinding]) -> None:
         client = acl.AdminClient(
             {
                 "bootstrap.servers": self.bootstrap,
@@ -82,21 +108,16 @@ class SecuredKafka:
                 "ssl.ca.location": str(self.cafile),
             }
         )
-        kinds = acl.ResourceType.TOPIC, acl.ResourceType.GROUP, acl.ResourceType.TRANSACTIONAL_ID
-        bindings = [
-            acl.AclBinding(
-                kind,
-                prefix,
-                acl.ResourcePatternType.PREFIXED,
-                f"User:{user}",
-                "*",
-                acl.AclOperation.ALL,
-                acl.AclPermissionType.ALLOW,
-            )
-            for kind in kinds
-        ]
         for done in client.create_acls(bindings, request_timeout=20).values():
             done.result(timeout=20)
+
+
+def _binding(
+    user: str, kind: acl.ResourceType, name: str, operation: acl.AclOperation, *, prefixed: bool
+) -> acl.AclBinding:
+    pattern = acl.ResourcePatternType.PREFIXED if prefixed else acl.ResourcePatternType.LITERAL
+    allow = acl.AclPermissionType.ALLOW
+    return acl.AclBinding(kind, name, pattern, f"User:{user}", "*", operation, allow)
 
 
 def open_run_folder(config: pytest.Config) -> None:

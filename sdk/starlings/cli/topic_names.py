@@ -97,10 +97,10 @@ def _of_named(topics: Topics, name: str, partitions: int) -> list[TopicSpec]:
     agent, _, variant = name.partition(".")
     if variant:
         return topics.agent_specs(agent, variant, partitions=partitions)
-    return topics.specs_of([_definition(agent)], partitions=partitions)
+    return topics.specs_of([definition_of(agent)], partitions=partitions)
 
 
-def _definition(name: str) -> AgentDefined:
+def definition_of(name: str) -> AgentDefined:
     """Describe an agent that is named: an installed one by itself, which may need more topics."""
     from starlings.agents.installed import offered_agents  # noqa: PLC0415 - slow to load
 

@@ -116,6 +116,17 @@ async def check_topics(
         raise ConfigError(f"topics are not as they have to be ({said}): run `{command}`")
 
 
+async def effective_settings(
+    connection: Connection, names: Sequence[str]
+) -> dict[str, dict[str, str | None]]:
+    """Read all settings that hold for topics, their own and the brokers'.
+
+    Those of topics whose settings this user may not read are left out.
+    """
+    async with connection.administering() as admin:
+        return {name: dict(every) for name, (every, _) in (await _settings(admin, names)).items()}
+
+
 async def group_lag(
     connection: Connection, group_id: str, topics: Sequence[str]
 ) -> dict[TopicPartition, int]:

@@ -26,11 +26,11 @@ from aiokafka import (
     TopicPartition,
 )
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 
 from starlings.messages import ConfigError
 
+from .assignor import range_assignor
 from .diagnosis import Finding, diagnose
 from .metadata import FoundTopic, find_topics
 from .oauth import ClientCredentials
@@ -96,7 +96,7 @@ class Connection:
             "group_id": group_id,
             "enable_auto_commit": False,
             "auto_offset_reset": "earliest",
-            "partition_assignment_strategy": (RangePartitionAssignor,),
+            "partition_assignment_strategy": (range_assignor(),),
             "rebalance_timeout_ms": REBALANCE_TIMEOUT_MS,
             "fetch_max_wait_ms": FETCH_MAX_WAIT_MS,
             "max_partition_fetch_bytes": MAX_BATCH_BYTES * 2,

@@ -23,6 +23,7 @@ from aiokafka.errors import (
 
 from starlings.messages import CommandRefused, ConfigError
 
+from .assignor import version_told
 from .connection import COORDINATOR_WITHIN_S, Connection
 from .starting import start_client
 
@@ -37,6 +38,7 @@ class Member:
     client: str
     host: str
     places: tuple[TopicPartition, ...] = ()
+    version: str | None = None  # of Starlings, where it tells
 
     def __str__(self) -> str:
         """Name it as people find it again."""
@@ -91,7 +93,11 @@ def _member(entry: Mapping[str, Any]) -> Member:
     data = entry["member_assignment"]
     places = ConsumerProtocolMemberAssignment.decode(data).partitions() if data else ()
     return Member(
-        entry["member_id"], entry["client_id"], entry["client_host"], tuple(sorted(places))
+        entry["member_id"],
+        entry["client_id"],
+        entry["client_host"],
+        tuple(sorted(places)),
+        version_told(entry["member_metadata"]),
     )
 
 

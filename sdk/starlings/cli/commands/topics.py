@@ -11,6 +11,8 @@ from starlings.cli.exits import EPILOG
 from starlings.cli.guard import command
 from starlings.cli.options import Json
 
+from . import topics_acls
+
 if TYPE_CHECKING:
     from starlings.cli.topic_names import Wanted
     from starlings.kafka.admin import TopicChange
@@ -49,6 +51,7 @@ def register(app: typer.Typer) -> None:
     functions: tuple[Callable[..., Any], ...] = (ensure, check, ls)
     for function in functions:
         command(topics, function.__name__)(function)
+    topics_acls.register(topics)
     app.add_typer(topics, name="topics", rich_help_panel="Operation")
 
 
