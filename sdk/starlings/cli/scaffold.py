@@ -22,6 +22,7 @@ from starlings.agents.installed import offered_agents
 from starlings.messages import ConfigError
 
 LONGEST_NAME = 63
+WAITS = "waits: true  # one instance stays: its waiting steps leave no lag to scale by"
 _FORM = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 _TAKEN = ("conftest", "setup")  # files that other programs read
 _COMMON = {
@@ -41,6 +42,7 @@ class Kind:
     given: Mapping[str, object]
     tool: str | None = None
     event: str | None = None  # that it reacts to; None: it does steps
+    values: str = ""  # lines that the chart has to be told beside the image
 
     @property
     def trial(self) -> str:
@@ -72,12 +74,15 @@ KINDS = {
         {"celsius": 20},
         tool="to_fahrenheit",
     ),
-    "job": Kind("Renders films on a farm", {"film": "High tide"}),
-    "sensor": Kind("Waits for a moment", {"at": "2020-01-01T00:00:00Z"}),
+    "job": Kind("Renders films on a farm", {"film": "High tide"}, values=WAITS),
+    "sensor": Kind("Waits for a moment", {"at": "2020-01-01T00:00:00Z"}, values=WAITS),
     "react": Kind(
         "Confirms or refuses orders when they are placed",
         {"number": 7, "item": "worm"},
         event="order_placed",
+        values="takesSteps: false\n"
+        "    listens: [order_placed]\n"
+        "    emits: [order_confirmed, order_refused]",
     ),
 }
 
@@ -160,6 +165,7 @@ def _texts(name: str, key: str) -> Mapping[str, str]:
         "unit": "step" if kind.event is None else "reaction",
         "ensure": ensure,
         "topic": topic,
+        "values": f"    {kind.values}\n" if kind.values else "",
     }
     source = files("starlings.cli") / "templates" / "agent"
     return {
