@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ from support.helm import CHART, rendered
 from support.manifests import environment, of_kind
 
 from starlings.messages import AgentDefined, AgentTopic, Topics
+from starlings.messages.access import (
+    rights_of_agent,
+    rights_of_coordinator,
+    rights_of_planner,
+    rights_of_watcher,
+)
 from starlings.messages.base import AGENT_PATTERN
 
 VALUES = Path(__file__).parent / "values"
@@ -170,20 +177,56 @@ def test_the_job_makes_the_topics_that_the_programs_want(helm4, values):
     }
 
 
+def rights_of(topics, labels, agents):
+    """What a program may do on Kafka, as the code lists it."""
+    component = labels["app.kubernetes.io/component"]
+    if component != "agent":
+        return {"planner": rights_of_planner, "coordinator": rights_of_coordinator}[component](
+            topics
+        )
+    settings = agents[labels["starlings.dev/agent"]]
+    variant = labels["starlings.dev/variant"]
+    definition = AgentDefined(
+        agent=labels["starlings.dev/agent"],
+        listens=settings.get("listens", []),
+        emits=settings.get("emits", []),
+        topics=[AgentTopic(**topic) for topic in settings.get("ownTopics", [])],
+    )
+    return rights_of_agent(topics, definition, None if variant == "default" else variant)
+
+
+def told(rights):
+    return {
+        (right.resource.value, right.name, right.prefixed, operation.value)
+        for right in rights
+        for operation in right.operations
+    }
+
+
+def granted(user):
+    """What a user of Strimzi's may do; its operations are written as in DescribeConfigs."""
+    return {
+        (
+            acl["resource"]["type"],
+            acl["resource"]["name"],
+            acl["resource"]["patternType"] == "prefix",
+            re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).upper(),
+        )
+        for acl in user["spec"]["authorization"]["acls"]
+        for operation in acl["operations"]
+    }
+
+
 @files("strimzi", "strimzi-mutual-tls")
-def test_each_kafka_user_of_strimzi_has_its_own_program(helm4, values):
+def test_each_program_has_a_kafka_user_that_may_do_what_is_listed_and_no_more(helm4, values):
     objects = rendered(helm4, values)
-    users = of_kind(objects, "KafkaUser")
-    assert set(users) == set(of_kind(objects, "Deployment")) | {"rel-starlings-test"}
-    math_user = users["rel-starlings-agent-math"]["spec"]["authorization"]["acls"]
-    topics = topics_of(values)
-    writes = {a["resource"]["name"] for a in math_user if "Write" in a["operations"]}
-    own = (topics.events, topics.agents, topics.dead_letters, topics.checkpoints("math"))
-    assert writes == set(own)
-    groups = [a["resource"] for a in math_user if a["resource"]["type"] == "group"]
-    assert groups == [
-        {"type": "group", "name": topics.agent_group("math"), "patternType": "literal"}
-    ]
+    users, deployments = of_kind(objects, "KafkaUser"), of_kind(objects, "Deployment")
+    topics, agents = topics_of(values), dict(agents_of(values))
+    assert set(users) == set(deployments) | {"rel-starlings-test"}
+    assert granted(users["rel-starlings-test"]) == told(rights_of_watcher(topics))
+    for name, deployment in deployments.items():
+        listed = rights_of(topics, deployment["metadata"]["labels"], agents)
+        assert granted(users[name]) == told(listed), name
 
 
 def test_a_lag_threshold_is_what_an_instance_works_on_at_once(helm4):
