@@ -9,7 +9,7 @@ SEED ?= 1
 MEMBERS := sdk services/planner services/coordinator services/agents
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo dev kcat postgres test test-fast check bench chaos answers fix schemas schemas-check chart clean
+.PHONY: help setup lock demo dev kcat postgres test test-fast check bench chaos answers fix schemas schemas-check chart images clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -31,7 +31,7 @@ setup: $(VENV)/.installed ## Install everything into .venv, from the hashed lock
 lock: $(VENV)/.uv ## Resolve the versions anew into requirements.lock
 	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml \
 	  --no-emit-package starlings --no-emit-package starlings-planner --no-emit-package starlings-coordinator \
-	  --no-emit-package starlings-agents --no-header --no-annotate --upgrade -o requirements.lock
+	  --no-emit-package starlings-agents --no-header --upgrade -o requirements.lock
 
 demo: setup ## One request through a real Kafka, planner, coordinator and agents, on this machine
 	@$(BIN)/starlings demo
@@ -83,6 +83,9 @@ chart: setup ## Write the chart's README from its values, and try the chart with
 
 answers: setup ## Record anew what a model answers in the examples, after a change of a prompt
 	@PYTHONPATH=tests $(BIN)/python -m support.example_model
+
+images: ## Build container images and print their sizes (IMAGES="coordinator agent-math" REGISTRY= TAG=)
+	@IMAGES="$(IMAGES)" REGISTRY="$(REGISTRY)" TAG="$(TAG)" PYTHONPATH=deploy/docker PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m images $(ARGS)
 
 fix: setup ## Format and mend what the linter can
 	@$(BIN)/ruff format .

@@ -1,7 +1,11 @@
-"""Run agents as a service: `python -m starlings.agents module:agent [module:agent …]`."""
+"""Run agents as a service: `python -m starlings.agents module:agent [module:agent …]`.
+
+Where none is named, those that `STARLINGS_AGENTS` names: an image says so which agent it is.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 
 from starlings.messages import ConfigError
@@ -12,8 +16,9 @@ from .service import run_agents
 
 def main(specs: list[str]) -> int:
     """Load agents by their names and run them; return the exit code."""
+    specs = specs or os.environ.get("STARLINGS_AGENTS", "").split() or [""]
     try:
-        agents = [agent for spec in specs or [""] for agent in load_agents(spec)]
+        agents = [agent for spec in specs for agent in load_agents(spec)]
     except ConfigError as error:
         print(f"agent: {error}", file=sys.stderr)  # noqa: T201 - for who starts it
         return 2
