@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
 
 import pytest
+from support.dev_system import dev
 from support.services import Services
 from support.waiting import wait_until
 
@@ -21,7 +20,6 @@ from starlings.messages import RunOutcome
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-READY_WITHIN_S = 150.0
 UNSET = {
     "sql": ({"input": {"connection": "shop", "sql": "select 1"}}, "STARLINGS_SQL_SHOP_URL"),
     "container": ({"input": {"image": "busybox"}}, "STARLINGS_CONTAINER_IMAGES"),
@@ -30,54 +28,6 @@ UNSET = {
         "STARLINGS_NOTIFY_SLACK",
     ),
 }
-
-
-@contextlib.asynccontextmanager
-async def dev(services: Services, *argv: str) -> AsyncGenerator[list[str]]:
-    """Run `starlings dev` until it is ready; Ctrl-C ends it, and it ends well."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "starlings.cli", "dev", *argv),
-        env={**services.env, "PYTHONUNBUFFERED": "1"},
-        cwd=services.folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    said: list[str] = []
-    reading = asyncio.create_task(_read(process, said))
-    try:
-        await _ready(process, said)
-        yield said
-    finally:
-        code = await _end(process)
-        await reading
-    assert code == 0, "\n".join(said[-40:])
-
-
-async def _end(process: asyncio.subprocess.Process) -> int:
-    """Press Ctrl-C, also where the test has failed: killed at once, it would leave its services."""
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGINT)
-    try:
-        async with asyncio.timeout(60):
-            return await process.wait()
-    except TimeoutError:
-        process.kill()
-        return await process.wait()
-
-
-async def _ready(process: asyncio.subprocess.Process, said: list[str]) -> None:
-    async def is_so() -> bool:
-        ended = process.returncode is not None
-        return ended or any("Ctrl-C stops everything" in line for line in said)
-
-    await wait_until(is_so, timeout_s=READY_WITHIN_S, message="`starlings dev` is ready")
-    assert process.returncode is None, "\n".join(said[-40:])
-
-
-async def _read(process: asyncio.subprocess.Process, said: list[str]) -> None:
-    while line := await process.stdout.readline():
-        said.append(line.decode().rstrip())
 
 
 async def agents(services: Services) -> dict[str, bool]:

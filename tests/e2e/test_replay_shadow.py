@@ -117,7 +117,7 @@ async def test_a_candidate_that_gives_the_same_is_told_so_and_touches_no_live_to
     again = await shadow("good", "--json")  # goes on where it was, which is the end
     assert (again.code, again.document["compared"]) == (0, 3)
     assert sum(told(system, "tried").values()) == 3
-    anew = await shadow("good", "--again", "--runs", runs[0], "--json")
+    anew = await shadow("good", "--again", "--run", runs[0], "--json")
     assert (anew.code, anew.document["compared"]) == (0, 1)
     assert sum(told(system, "tried").values()) == 4
 
@@ -135,7 +135,7 @@ async def test_differences_are_shown_step_by_step_and_written_to_a_file(system, 
 
 
 async def test_a_candidate_that_raises_or_hangs_has_failed(shadow, runs):
-    ended = await shadow("raising", "--runs", runs[0], "--runs", runs[1], "--json")
+    ended = await shadow("raising", "--run", runs[0], "--run", runs[1], "--json")
     assert ended.code == 8, ended.stderr
     rows = {row["step_id"]: row for row in ended.document["results"]}
     assert {row["verdict"] for row in rows.values()} == {"failed"}
@@ -155,7 +155,7 @@ async def test_what_the_record_does_not_answer_is_refused_and_makes_no_compariso
 async def test_an_interrupted_shadow_goes_on_where_it_was(system, shadow, runs):
     line = CommandLine(system)
     named = ["--agent", "teller", "--candidate", f"{FILE}:gated", "--name", "gated"]
-    chosen = ["--runs", runs[0], "--runs", runs[2]]
+    chosen = ["--run", runs[0], "--run", runs[2]]
     process = await line.start("replay", "shadow", *named, *chosen, "--concurrency", "2")
     try:
         topic = system.topics.shadow("teller", "gated")
@@ -197,7 +197,7 @@ async def test_a_judge_says_whether_they_mean_the_same(shadow, runs, answers, co
     with model_server(ModelServer()) as server:
         server.replies(*(Reply(answer) for answer in answers))
         env = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "k"}
-        argv = ["--again", "--judge", "--runs", runs[0], "--json"]
+        argv = ["--again", "--judge", "--run", runs[0], "--json"]
         ended = await shadow("worded", *argv, env=env)
     assert ended.code == code, ended.stderr
     (row,) = ended.document["results"]
@@ -217,7 +217,7 @@ async def test_a_judge_says_whether_they_mean_the_same(shadow, runs, answers, co
             ["--agent", "teller", "--candidate", f"{FILE}:good", "--until", "1h"],
             "no step of teller",
         ),
-        (["--agent", "teller", "--candidate", f"{FILE}:good", "--runs", "r9"], "of the runs r9"),
+        (["--agent", "teller", "--candidate", f"{FILE}:good", "--run", "r9"], "of the runs r9"),
         (["--agent", "teller", "--candidate", f"{FILE}:good", "--name", "A b"], "cannot name"),
     ],
 )

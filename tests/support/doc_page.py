@@ -1,17 +1,63 @@
-"""The commands of a page of `docs/`, to be typed by a test."""
+"""The commands of a page of `docs/`, to be typed by a test, and what it shows of their output.
+
+A block of commands that end otherwise than well says so: "sh exit=8". What stands there as text
+right behind is their output, or a part of it.
+"""
 
 from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 DOCS = Path(__file__).parents[2] / "docs"
 FENCE = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"^```sh(?: exit=(\d+))?\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE
+)
+_OTHERWISE_EACH_TIME = re.compile(
+    r"\d\d-\d\d \d\d:\d\d:\d\d\.\d+|[\d.]+ (?:ms|s|min)\b|\(\d+ %\)|[░█┄]+|\S+/\d+/\d+"
+    r"|^ *\d+(?=  )|…",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Typed:
+    """Commands of a page, a line each; with what the last one ends, and what the page shows."""
+
+    lines: list[str]
+    exit_code: int
+    shown: str
+
+
+def section_of(page: str, title: str) -> str:
+    """Read one section."""
+    section = (DOCS / page).read_text(encoding="utf-8").split(f"\n## {title}\n")[1]
+    return section.split("\n## ")[0]
+
+
+def typed_in(section: str) -> list[Typed]:
+    """Read the commands of a section, with what it says of them."""
+    return [
+        Typed(lines.strip().splitlines(), int(code or 0), shown)
+        for code, lines, shown in BLOCK.findall(section)
+    ]
+
+
+def not_said(shown: str, said: str) -> list[str]:
+    """List words that a page shows, and a command has not said; times and places may differ."""
+    missing = Counter(_words(shown)) - Counter(_words(said))
+    return list(missing.elements())
+
+
+def _words(text: str) -> list[str]:
+    return [word.rstrip(",:") for word in _OTHERWISE_EACH_TIME.sub(" ", text).split()]
 
 
 def commands_of(page: str, title: str) -> list[list[str]]:
     """Read the commands of one section."""
-    section = (DOCS / page).read_text(encoding="utf-8").split(f"\n## {title}\n")[1]
-    blocks = FENCE.findall(section.split("\n## ")[0])
+    blocks = FENCE.findall(section_of(page, title))
     return [shlex.split(line) for block in blocks for line in block.strip().splitlines()]

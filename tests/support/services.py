@@ -39,7 +39,8 @@ READY_WITHIN_S = 90.0
 STOP_WITHIN_S = 30.0
 PARTITIONS = 4
 TAIL_LINES = 40
-_NOT_INHERITED = ("KAFKA_", "STARLINGS_", "OPENAI_")
+#: The last one: whoever starts dozens of processes wants them to be compiled once.
+_NOT_INHERITED = ("KAFKA_", "STARLINGS_", "OPENAI_", "PYTHONDONTWRITEBYTECODE")
 
 
 @dataclass

@@ -85,7 +85,7 @@ def find_agent(name: str, spec: str | None = None) -> Agent:
         return offers[0].load()
     raise _error(
         f"no installed package offers an agent {name!r}, nor does a pyproject.toml in this folder; "
-        "say where it is: --agent module:agent"
+        "say where it is: --agent module:agent, or --agent file.py:agent"
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from starlings.messages import ErrorInfo
 from starlings.replay.step_again import Difference, told
 
 from .printing import clean, console, print_table, printable, say
@@ -16,6 +17,7 @@ from .spending import usage_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pydantic import JsonValue
     from rich.console import Console
 
     from starlings.messages import StepDone
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 LINES = 60  # of one difference
 CALLS = 8  # that are named
+ANSWER = 60  # characters of one answer
 
 
 def show_progress(said: Any) -> None:
@@ -100,11 +103,21 @@ def _notes(found: RecordedAttempt, again: Again) -> Iterator[str]:
         f"answers {calls.answers.value}: {len(calls.answered)} from the record, {len(calls.made)} "
         "made now"
     )
+    for name in calls.answered[:CALLS]:
+        yield f"  {clean(name)}: {_answer(calls.given(name))}"
+    if len(calls.answered) > CALLS:
+        yield f"  and {len(calls.answered) - CALLS} more"
     if calls.made:
         more = f" and {len(calls.made) - CALLS} more" if len(calls.made) > CALLS else ""
         yield f"made now: {', '.join(calls.made[:CALLS])}{more}"
     if again.done.agent != found.ready.agent:
         yield f"run by agent {again.done.agent}, not {found.ready.agent}"
+
+
+def _answer(given: JsonValue | ErrorInfo) -> str:
+    if isinstance(given, ErrorInfo):
+        return clean(f"error {given.code}: {given.message}")
+    return clean(json.dumps(given, ensure_ascii=False), ANSWER)
 
 
 def _rows(recorded: StepDone | None, now: StepDone) -> Iterator[Sequence[str]]:

@@ -32,7 +32,7 @@ EPILOG = (
     "were found; 2 wrong usage or settings; 3 the plan was rejected; 4 the run was cancelled; "
     "5 a timeout passed, or the run has not ended; 6 something could not be undone; 7 as the run "
     "stands, the command can change nothing; 8 recorded runs would be "
-    "decided otherwise today, or a candidate gives something else; 130 Ctrl-C (runs go on)."
+    "decided otherwise today, or a step or candidate gives something else; 130 Ctrl-C (runs go on)."
 )
 
 _BY_OUTCOME = {

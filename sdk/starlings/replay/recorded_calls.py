@@ -102,6 +102,13 @@ class RecordedCalls:
             raise _raised(self._kept.failures[place])
         return _Found(self._kept.answers[place])
 
+    def given(self, name: str) -> JsonValue | ErrorInfo:
+        """Tell with what the record has answered a call."""
+        kept, place = self._kept, self._taken[name]
+        if kept is None:
+            raise KeyError(name)
+        return kept.failures[place] if place in kept.failures else kept.answers[place]
+
     def permit(self, name: str, asked: Asked, *, void: bool) -> None:
         """Let a call be made, or not.
 

@@ -92,7 +92,7 @@ async def work_of_window(
             if len(work.steps) > MOST:
                 raise ConfigError(
                     f"over {MOST:,} steps of {agent} in this window; take a narrower one by "
-                    "--since and --until, or name --runs"
+                    "--since and --until, or name runs with --run"
                 )
     if not work.steps:
         raise ConfigError(_nothing(agent, work, runs))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from starlings.cli.event_options import FromFile
 from starlings.cli.exits import Exit
 from starlings.cli.guard import command, complain
 from starlings.cli.options import Json, RunName
@@ -38,11 +39,7 @@ Redact = Annotated[
         help="Take out what fits too: a regular expression, or its first group; may be repeated.",
     ),
 ]
-From = Annotated[
-    Path | None,
-    typer.Option("--from", metavar="FILE", help="Read an exported log instead of Kafka."),
-]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite the file.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +54,7 @@ async def incident(
     blobs: WithBlobs = False,
     keep_payload: Keep = None,
     redact: Redact = None,
-    from_: From = None,
+    from_: FromFile = None,
     force: Force = False,
     json: Json = False,
 ) -> int:

@@ -47,7 +47,8 @@ async def shadow(
     since: Since = None,
     until: Until = None,
     runs: Annotated[
-        list[str] | None, typer.Option("--runs", metavar="RUN", help="Only these; repeatable.")
+        list[str] | None,
+        typer.Option("--run", metavar="RUN", help="Only of this run; may be repeated."),
     ] = None,
     judge: Annotated[
         bool, typer.Option("--judge", help="Ask a model whether different outputs mean the same.")

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from starlings.cli.event_options import FromFile
 from starlings.cli.guard import command
 from starlings.cli.options import LATEST, Json, RunName
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from starlings.agents import Agent
     from starlings.replay.recorded_attempt import FiledLog, LiveLog, RecordedAttempt
     from starlings.replay.step_again import Again
@@ -43,7 +45,7 @@ async def replay_step(
         str | None,
         typer.Option(
             metavar="MODULE:AGENT",
-            help="Its code; unless given, what this folder or a package offers by its name.",
+            help="Its code (or FILE:AGENT); else what this folder or a package offers by its name.",
         ),
     ] = None,
     answers: Annotated[
@@ -65,16 +67,13 @@ async def replay_step(
             "--publish", help="Do it for real: publish the result, where the run waits for it."
         ),
     ] = False,
-    from_file: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="FILE", help="Read an archive instead of Kafka."),
-    ] = None,
+    from_file: FromFile = None,
     json: Json = False,
 ) -> int:
     """Run a recorded step again on this machine, and compare what comes of it.
 
     It gets what it was given then; its calls are answered from the record. Nothing is published
-    unless --publish. Exit code 1: something else came of it.
+    unless --publish. Exit code 8: something else came of it.
     """
     _check(pdb=pdb, json=json, publish=publish, from_file=from_file)
     async with _opened(from_file) as log:
@@ -221,4 +220,4 @@ def _show(found: RecordedAttempt, again: Again, *, published: bool, json: bool) 
         print_again(console(), found, again, found_differences, published=published)
     if found_differences is None:
         return Exit.OK if again.done.outcome is StepOutcome.OK else Exit.FAILED
-    return Exit.FAILED if found_differences else Exit.OK
+    return Exit.DIFFERENT if found_differences else Exit.OK
