@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.asking import SLOW, slow
+from support.asking import SLOW, slow, with_agents
 from support.cli_process import CommandLine
 from support.waiting import wait_until
 
@@ -15,7 +15,7 @@ from starlings.kafka.admin import ensure_topics
 from starlings.kafka.assignor import range_assignor
 from starlings.kafka.letters_view import read_letters
 from starlings.kafka.starting import start_client
-from starlings.messages import TopicSpec
+from starlings.messages import Timeouts, TopicSpec
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -68,15 +68,11 @@ async def test_one_without_services_is_told_to_start_them(services, starlings):
 
 async def test_a_run_whose_agent_is_gone_is_named_with_the_step_and_what_to_do(services, starlings):
     _, _, agent = services.start("coordinator", "planner", SLOW)
-    services.stop(agent)  # it is known from now on, and away
     async with services.client() as client:
-        run = await client.submit(plan=[slow("endless")])
-
-        async def released() -> bool:
-            view = await run.view()
-            return view.run is not None and view.run.out == 1 and not view.run.owed
-
-        await wait_until(released, timeout_s=60, message="the step is with its agent")
+        without = Timeouts(run_s=None)
+        run = await client.submit(plan=[slow("endless", pause_s=600)], timeouts=without)
+        await wait_until(lambda: with_agents(run), timeout_s=60, message="its agent has the step")
+    services.kill(agent)
     code, found = await look(starlings, "--patience", "0.01")
 
     assert code == 1

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-from starlings.client import Client
+from starlings.client import Client, RunHandle
+from starlings.client.handle import RunNotFound
 from starlings.kafka.offsets import decode
 from starlings.messages import PlanRejected, RunDone, RunOutcome, RunRequested, run_id_at
 
@@ -44,6 +45,15 @@ def effects(services: Services, *, what: str | None = None) -> list[Effect]:
 def times_done(services: Services) -> Counter[tuple[str, str]]:
     """Count how often each slow step has been done to its end."""
     return Counter((e.run_id, e.step_id) for e in effects(services, what="did"))
+
+
+async def with_agents(handle: RunHandle) -> int:
+    """Count the attempts of a run that are with agents, as the log has it; none before its plan."""
+    try:
+        run = (await handle.view()).run
+    except RunNotFound:
+        return 0
+    return run.out if run is not None and not run.owed else 0
 
 
 async def steps_committed(services: Services, agent: str) -> int:

@@ -116,6 +116,22 @@ async def check_topics(
         raise ConfigError(f"topics are not as they have to be ({said}): run `{command}`")
 
 
+async def grow_topic(connection: Connection, name: str, partitions: int) -> None:
+    """Add partitions to a topic, and wait until the brokers know of them.
+
+    Keys move: who calls it has made sure that nothing depends on where they lay.
+
+    Raises:
+        ConfigError: this Kafka user may not do that, or Kafka refuses.
+    """
+    async with connection.administering() as admin:
+        await _grow(admin, TopicChange(name, Action.GROW, partitions=partitions))
+        for _ in range(_LOOKS):
+            if len((await _find(admin, [name]))[name].partitions) >= partitions:
+                return
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+
 async def effective_settings(
     connection: Connection, names: Sequence[str]
 ) -> dict[str, dict[str, str | None]]:
@@ -189,7 +205,7 @@ def _compare_one(
     if len(found.partitions) < count:
         details = (
             f"{len(found.partitions)} partitions, not {count}: adding some moves keys, "
-            "so do it by hand while no run is open"
+            "so do it while no run is open: `starlings topics grow`"
         )
         return TopicChange(spec.name, Action.BY_HAND, details, count), own
     return TopicChange(spec.name, Action.NOTHING, partitions=count), own

@@ -34,7 +34,7 @@ TOP = [
 NESTED = {
     "agent": ["run", "try"],
     "new": ["agent"],
-    "topics": ["ensure", "check", "ls", "acls"],
+    "topics": ["ensure", "check", "ls", "acls", "grow"],
     "events": ["tail", "ls", "show", "export", "import"],
     "group": ["show", "rewind"],
     "replay": ["shadow", "step", "travel", "verify", "fork"],

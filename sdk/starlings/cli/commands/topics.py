@@ -11,7 +11,7 @@ from starlings.cli.exits import EPILOG
 from starlings.cli.guard import command
 from starlings.cli.options import Json
 
-from . import topics_acls
+from . import topics_acls, topics_grow
 
 if TYPE_CHECKING:
     from starlings.cli.topic_names import Wanted
@@ -52,6 +52,7 @@ def register(app: typer.Typer) -> None:
     for function in functions:
         command(topics, function.__name__)(function)
     topics_acls.register(topics)
+    topics_grow.register(topics)
     app.add_typer(topics, name="topics", rich_help_panel="Operation")
 
 

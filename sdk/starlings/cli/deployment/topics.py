@@ -21,7 +21,7 @@ async def settings_of_topics(scene: Scene) -> AsyncGenerator[Finding]:
     for change in changes:
         said = f"{change.name}: {change.details}"
         if change.action is Action.BY_HAND:
-            remedy = "`starlings topics grow` does it safely (docs/operations.md)"
+            remedy = "docs/operations.md tells how, under 'More partitions'"
             yield Finding("topics", Verdict.WARN, said, remedy)
         elif change.action is not Action.NOTHING:
             yield Finding("topics", Verdict.FAIL, said, "run `starlings topics ensure`")
