@@ -41,14 +41,13 @@ def type_section(running):
     """Type the commands of a section, each as a process of its own."""
     starlings = CommandLine(running)
 
-    async def type_(title: str, *, latest: str = "latest") -> list[Ended]:
+    async def type_(title: str) -> list[Ended]:
         ended = []
         for program, *argv in commands_of(PAGE, title):
-            words = [latest if word == "latest" else word for word in argv]
-            if "--pdb" in words:
-                ended.append(await debugged(running, *words))
+            if "--pdb" in argv:
+                ended.append(await debugged(running, *argv))
             else:
-                ended.append(await starlings(*words, program=PROGRAMS[program]))
+                ended.append(await starlings(*argv, program=PROGRAMS[program]))
             assert ended[-1].code == 0, (argv, ended[-1].stdout, ended[-1].stderr)
         return ended
 
@@ -159,11 +158,9 @@ async def test_the_page_forks_a_run_and_compares_as_it_says(running, type_sectio
     ]
     plan[2]["depends_on"] = ["s1", "s2"]
     async with running.client() as client:
-        run = await client.submit(plan=plan)
+        run = await client.submit(plan=plan, run_id="sums")
         assert (await run.result(timeout_s=60)).output == 100
-    looked, forked, shown, compared, document = await type_section(
-        "Fork and diff", latest=run.run_id
-    )
+    looked, forked, shown, compared, document = await type_section("Fork and diff")
     assert "nothing was published" in looked.stdout
     assert "starlings diff" in forked.stderr
     assert "inherited" in shown.stdout
