@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from support import stubborn
+from support.waiting import wait_until
 
+from starlings.kafka.restore_point import read_report
 from starlings.messages import StepSkipped
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -67,8 +70,37 @@ async def run_some(system: Any, *names: str) -> None:
                 await run.result(timeout_s=60)
 
 
+async def reported(system: Any) -> bool:
+    """Look whether the coordinator has said of each partition what its state is."""
+    topics = system.topics
+    async with system.client() as client:
+        places = [TopicPartition(topics.events, n) for n in range(await count(client, topics))]
+        commits = await client.connection.committed(topics.coordinator_group, places)
+    return all(p in commits and read_report(commits[p].metadata) is not None for p in places)
+
+
+async def count(client: Any, topics: Any) -> int:
+    return len(await client.connection.partitions(topics.events))
+
+
+async def test_three_ways_to_one_state_are_told_of_a_live_system(system):
+    await run_some(system, "three")
+    await wait_until(lambda: reported(system), timeout_s=60, message="reports of the state")
+    ended, said = await typed(system.env, "starlings replay verify --rebuild --json")
+    assert ended == 0, said
+    found = json.loads(said)
+    assert found["same"]
+    assert all(each["report"] is not None for each in found["partitions"])
+    ended, said = await typed(system.env, "starlings replay verify --rebuild --partition 99")
+    assert ended == 2
+    assert "has no partition 99" in said
+    for wrong in ("--rebuild --all", "--all --partition 0"):
+        assert (await typed(system.env, f"starlings replay verify {wrong}"))[0] == 2
+
+
 async def test_what_the_page_says_of_verifying_is_so(system):
     await run_some(system, "page")
+    await wait_until(lambda: reported(system), timeout_s=60, message="reports of the state")
     for code, line in section("Verify"):
         ended, said = await typed(system.env, line)
         assert ended == code, f"{line}\n{said}"

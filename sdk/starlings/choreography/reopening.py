@@ -67,6 +67,7 @@ def _not_to_do(run: Run, step_id: str | None) -> str | None:
     return f"the step {step_id!r} is done" if done else None
 
 
+UNREADABLE = "the run that it brings along cannot be read"
 _NO_RUN = (
     InvariantBroken,
     ValueError,
@@ -87,7 +88,7 @@ def reopen(fact: RetryRequested, *, at_ms: int) -> tuple[Run, Change] | Ignored:
     try:
         return _reopen(fact, at_ms=at_ms)
     except _NO_RUN as error:
-        return Ignored(f"the run that it brings along cannot be read: {error!r}")
+        return Ignored(f"{UNREADABLE}: {error!r}")
 
 
 def _reopen(fact: RetryRequested, *, at_ms: int) -> tuple[Run, Change] | Ignored:

@@ -6,55 +6,34 @@ from collections.abc import Collection
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from starlings.choreography import Change, Ignored, Ledger, Position, confirmed_decision
+from starlings.choreography import Change, Ignored, Ledger, Position
+from starlings.choreography.reopening import UNREADABLE
 from starlings.kafka.codec import Codec
 from starlings.messages import (
     AmendmentRejected,
-    ApprovalRequested,
-    CompensationAbandoned,
     CompensationDone,
-    CompensationScheduled,
-    EventHandled,
     Message,
     PlanAmended,
-    ReplanScheduled,
     RetryRequested,
     RunDone,
     RunSnapshot,
     StepDone,
     StepProgress,
-    StepScheduled,
-    StepSkipped,
     StepStarted,
-    StopAnnounced,
     TimerFired,
-    generation_id,
     generation_of,
 )
 
 from .decoding import FactReader
 from .findings import Findings
+from .from_headers import CONFIRMING, DECIDED, HANDLED, RUN_DONE, decided_by
 from .judging import NO_BEGINNING, Headers, Judge
 from .released import Released
 
 FORGET_EVERY = 8_192  # records
 RECOVERY_RECORDS = 200_000  # by then every run that was open has been carried forward, or has ended
-_CONFIRMING = {
-    model.CE_TYPE.encode(): model.NAME
-    for model in (
-        StepScheduled,
-        StepSkipped,
-        StopAnnounced,
-        ApprovalRequested,
-        CompensationScheduled,
-        CompensationAbandoned,
-        ReplanScheduled,
-    )
-}
 _AMENDING = (PlanAmended, AmendmentRejected)
 _BY_AGENTS = (StepStarted, StepProgress, StepDone, CompensationDone)
-_RUN_DONE, _HANDLED = RunDone.CE_TYPE.encode(), EventHandled.CE_TYPE.encode()
-_DECIDED = {*_CONFIRMING, _RUN_DONE}
 
 
 class PartitionCheck:
@@ -99,17 +78,17 @@ class PartitionCheck:
         place = Position(record.offset, record.timestamp)
         headers: Headers = dict(record.headers)
         kind = headers.get("ce_type", b"")
-        if kind == _HANDLED or (self._only is not None and not self._is_asked(record, headers)):
+        if kind == HANDLED or (self._only is not None and not self._is_asked(record, headers)):
             self.ledger.skip(place)
             return None
-        decided = _decided(kind, headers) if kind in _DECIDED else None
+        decided = decided_by(kind, headers) if kind in DECIDED else None
         if decided is not None:
             run = self.ledger.runs.get(decided[0])
             suspect = self._judge.judge(*decided, record, headers, run)
             if suspect is not None:
                 await self._judge.compare(suspect, record, headers, run)
             return self._read_decision(place, *decided, headers)
-        self._facts.foreign += kind in _CONFIRMING  # under an id that no coordinator gives
+        self._facts.foreign += kind in CONFIRMING  # under an id that no coordinator gives
         fact = self._facts.read_plain(record, headers) or await self._facts.read(record, headers)
         if fact is None:
             if self._facts.why:
@@ -143,7 +122,7 @@ class PartitionCheck:
         self, place: Position, run_id: str, decision_id: str, headers: Headers
     ) -> Change | Ignored:
         """Take a fact of a coordinator as coordinators do, from its headers."""
-        if headers["ce_type"] != _RUN_DONE:
+        if headers["ce_type"] != RUN_DONE:
             outcome = self.ledger.confirm(place, run_id, decision_id)
         else:
             run = self.ledger.runs.get(run_id)
@@ -173,6 +152,8 @@ class PartitionCheck:
             self._parked(run_id, fact, place)
         elif isinstance(outcome, Change) and run is None and run_id in self.ledger.runs:
             self._begin(run_id, fact, place)
+        elif isinstance(outcome, Ignored) and outcome.reason.startswith(UNREADABLE):
+            self._judge.doubt(f"at offset {place.offset}: {outcome.reason}", headers)
         self._take_up(run_id, place, outcome)
         return outcome
 
@@ -253,20 +234,3 @@ class PartitionCheck:
         for run_id in list(self._judge.unknown):
             self._judge.give_up(run_id, NO_BEGINNING)
         self._findings.counts.foreign += self._facts.foreign
-
-
-def _decided(kind: bytes, headers: Headers) -> tuple[str, str] | None:
-    """Name the run, and the decision that a record of a coordinator is or confirms.
-
-    None where its headers do not tell.
-    """
-    name = _CONFIRMING.get(kind)
-    try:
-        run_id, ident = headers["ce_subject"].decode(), headers["ce_id"].decode()
-    except (KeyError, UnicodeDecodeError):
-        return None
-    if name is None:
-        generation = generation_of(ident, RunDone.NAME)
-        return run_id, generation_id(run_id, RunDone.NAME, generation)
-    decision_id = confirmed_decision(name, ident)
-    return None if decision_id is None else (run_id, decision_id)

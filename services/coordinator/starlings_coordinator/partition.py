@@ -54,6 +54,7 @@ from starlings.messages import (
 from .commits import Start
 from .decoding import decode_patiently, insist_on_burial, stand_in
 from .outbox import NO_CAUSE, Cause, Parcel
+from .reporting import Reporting
 from .surroundings import Surroundings
 from .timers import TimerQueue
 from .upkeep import Upkeep
@@ -106,6 +107,7 @@ class Partition:
         self._outgoing: list[Parcel] = []
         self._unread: list[tuple[ConsumerRecord, UndecodableMessage]] = []
         self._upkeep = Upkeep(place, around)
+        self._reporting = Reporting(place.partition, every_s=around.state_report_s)
         self._traces: dict[str, str] = {}
 
     @property
@@ -320,7 +322,9 @@ class Partition:
             for run_id in self._traces.keys() - self.ledger.runs.keys():
                 del self._traces[run_id]
         self._upkeep.tend(self.ledger)
+        self._reporting.tend(self.ledger)
 
     def commit_point(self) -> tuple[int, str]:
         """Say what to commit: the position, and in its metadata how far back a reader must go."""
-        return self._handled, write_metadata(self.ledger.restore_from())
+        metadata = write_metadata(self.ledger.restore_from(), self._reporting.latest)
+        return self._handled, metadata

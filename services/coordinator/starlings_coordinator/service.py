@@ -116,6 +116,7 @@ class Coordinator:
             policy=settings.policy(),
             counters=self.counters,
             blob_patience_s=settings.blob_patience_s,
+            state_report_s=settings.state_report_s,
         )
 
     def not_ready(self) -> str | None:

@@ -17,6 +17,9 @@ class CoordinatorSettings(ServiceSettings):
     carry_after_records: int = Field(default=50_000, ge=1_000)
     carry_after_s: float = Field(default=10 * 86_400.0, gt=0)
     stall_s: float = Field(default=60.0, gt=0, description="no progress: rebuild the consumer")
+    state_report_s: float = Field(
+        default=30.0, ge=0, description="how often to report the state as a hash; 0: never"
+    )
     blob_patience_s: float = Field(
         default=120.0, gt=0, description="wait for the blob store before a fact is a dead letter"
     )

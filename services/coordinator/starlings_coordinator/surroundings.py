@@ -42,3 +42,4 @@ class Surroundings:
     policy: CarryPolicy = field(default_factory=CarryPolicy)
     counters: Counters = field(default_factory=Counters)
     blob_patience_s: float = 120.0
+    state_report_s: float = 30.0

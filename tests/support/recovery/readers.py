@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from starlings.choreography import CarryPolicy, Ledger
+from starlings.choreography.state_hash import slice_hash
 
 from .coordinator import Coordinator, fold_record, plain
 from .log import Log
@@ -40,6 +41,7 @@ def view(ledger: Ledger, run_ids: set[str]) -> dict[str, Any]:
 def _view(ledger: Ledger, run_ids: set[str]) -> dict[str, Any]:
     return {
         "runs": {run_id: plain(run) for run_id, run in ledger.runs.items()},
+        "state": slice_hash(ledger.runs.values()),  # what coordinators report
         "anchors": {run_id: place.offset for run_id, place in ledger.anchors.items()},
         "ended lately": {r for r in run_ids if ledger._ended_lately(r)},
         "repeated": dict(ledger.repeated),

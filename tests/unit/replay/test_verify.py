@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
 import pytest
-from support.golden.archives import verified
+from support.golden.archives import CODEC, Records, verified
 from support.golden.records import LOGS, TOPICS, golden_records, kafka_record
 from support.golden.replay import read_lines
 from support.golden.scenarios import SCENARIOS
+
+from starlings.kafka.codec import Codec
+from starlings.replay.verify import verify
 
 STORIES = sorted(SCENARIOS)
 
@@ -343,6 +347,57 @@ async def test_a_snapshot_of_another_version_cannot_be_judged():
     found = await verified(records[as_of + 1 :], begin=as_of + 1, runs=["long"])
     assert found.differences == []
     assert "state version 1" in found.unjudged["long"]
+
+
+async def test_a_state_that_a_retry_brings_along_and_nobody_can_read_cannot_be_judged():
+    records = golden_records("reopened")
+    (retry,) = [r for r in records if b"retry_requested" in dict(r.headers)["ce_type"]]
+    state = {**json.loads(retry.value)["state"], "version": 1}
+    records = in_place(records, with_value(retry, state=state))
+    found = await verified(records)
+    assert found.differences == []
+    assert "state version 1" in found.unjudged["reopened"]
+    assert f"at offset {retry.offset}: " in found.unjudged["reopened"]
+    ignored = await verified(records[: retry.offset + 1])  # by the coordinator of then as well
+    assert (ignored.differences, ignored.unjudged) == ([], {})
+
+
+class Poisoning(Codec):
+    """A codec by which the core gets a fact on which it breaks."""
+
+    async def decode(self, record: Any, *, default: Any = None) -> Any:
+        received = await super().decode(record, default=default)
+        fact = received.message.model_copy(update={"amendment": object()})
+        return dataclasses.replace(received, message=fact)
+
+
+async def test_a_run_that_today_s_core_cannot_fold_is_a_difference():
+    records = golden_records("demo")
+    done = of(records, "demo/s1/1/step_done")
+    value = done.value.replace(b"{", b"{ ", 1)[:-1] + b',"note":"NaN"}'  # read by the codec
+    poisoned = done.__class__(**fields(done, value=value))
+    found = await verify(
+        Records([*in_place(records, poisoned), *others(records)]),
+        topics=TOPICS,
+        codec=Poisoning(source="test", blobs=CODEC._blobs),
+    )
+    assert found.unjudged == {}
+    (difference,) = found.differences
+    assert (difference.run_id, difference.offset) == ("demo", done.offset)
+    assert difference.what.startswith("the core cannot fold it: ")
+    assert found.counts.same == 1  # the other run goes on
+
+
+def others(records: list[Any]) -> list[Any]:
+    """Let another run have the same story after it."""
+    made = []
+    for record in records:
+        headers = {name: value.replace(b"demo", b"other") for name, value in record.headers}
+        value = record.value.replace(b'"demo', b'"other')
+        offset = record.offset + len(records)
+        changes = {"value": value, "headers": tuple(headers.items()), "offset": offset}
+        made.append(record.__class__(**fields(record, **changes)))
+    return made
 
 
 async def test_only_runs_that_were_asked_for_are_judged():
