@@ -9,10 +9,10 @@ SEED ?= 1
 MEMBERS := sdk services/planner services/coordinator services/agents
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo dev kcat postgres test test-fast check bench chaos answers fix schemas schemas-check chart images clean
+.PHONY: help setup lock demo dev kcat postgres test test-fast test-k8s check bench chaos answers fix schemas schemas-check chart images clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 $(VENV)/.uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Starlings needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -57,6 +57,9 @@ test: check kcat postgres ## Everything that is checked, on a real Apache Kafka
 
 test-fast: setup ## The tests that need no Kafka
 	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not kafka' tests/unit tests/property
+
+test-k8s: setup ## Install the chart on the cluster of KUBECONFIG; scale, upgrade and break it there
+	@STARLINGS_TEST_K8S=1 $(BIN)/pytest -q -n 0 tests/k8s $(ARGS)
 
 check: setup ## Format, lint, types and architecture, without changing a file
 	@$(BIN)/ruff format --check .

@@ -180,10 +180,14 @@ async def _row(
 def read_journal(folder: Path) -> list[Execution]:
     """Read what the agents have done, in the order in which they began."""
     file = folder / JOURNAL
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return executions(file.read_text(encoding="utf-8").splitlines() if file.exists() else [])
+
+
+def executions(lines: Iterable[str | bytes]) -> list[Execution]:
+    """Put the lines of a journal together, which need not stand in their order."""
     begun: dict[str, Execution] = {}
-    for line in lines:
-        told = json.loads(line)
+    parsed = (json.loads(line) for line in lines)
+    for told in sorted(parsed, key=lambda told: (told["at_s"], told["what"] != "began")):
         name, what, at_s = told.pop("execution"), told.pop("what"), told.pop("at_s")
         if what == "began":
             begun[name] = Execution(**told, began_s=at_s)

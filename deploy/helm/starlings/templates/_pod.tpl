@@ -39,7 +39,8 @@ containers:
     startupProbe:
       httpGet: {path: /healthz, port: health}
       periodSeconds: 2
-      failureThreshold: 30
+      timeoutSeconds: 5
+      failureThreshold: 90
     livenessProbe:
       httpGet: {path: /healthz, port: health}
       periodSeconds: 10
