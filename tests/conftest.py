@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.kafka import (
     Kafka,
     SecuredKafka,
@@ -23,6 +24,10 @@ from support.services import Services, running_services
 from starlings.broker import LocalBroker
 from starlings.messages import Topics
 from starlings.messages.errors import StarlingsError
+
+# The machine does other things as well: slow says nothing about an example.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def pytest_configure(config):
