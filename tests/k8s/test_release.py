@@ -1,10 +1,11 @@
-"""The chart on a cluster: it runs a request; an upgrade loses and doubles nothing."""
+"""The chart on a cluster: it runs a request; upgrades and crashes lose and double nothing."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
+from support.chaos.agent import whoami
 from support.k8s.release import NAME, now_s
 from support.waiting import wait_until
 
@@ -15,6 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 
 ANSWERED_WITHIN_S = 60
 ROLLED = ("coordinator", "planner", "agent-math", "agent-south")
+FORGOTTEN_AFTER_S = 15.0  # a dead member of a group: its session timeout, and the rebalance
 
 
 async def test_the_request_of_the_demo_runs_through_the_images(release, installation):
@@ -45,6 +47,28 @@ async def test_an_upgrade_under_load_loses_and_doubles_nothing(release, load, tm
         print(f"\nupgrade under load: {load.figures()}")
     assert not findings, "\n".join(map(str, findings))
     assert not before & _uids(release), "some pods were not replaced"
+
+
+async def test_killed_pods_lose_nothing_and_double_only_what_they_were_at(
+    release, load, tmp_path, capsys
+):
+    async with load.going_on(width=6):
+        await wait_until(lambda: len(load.asked) > 4, timeout_s=60, message="work is under way")
+        for program in ("agent-north", "coordinator"):
+            await wait_until(
+                lambda program=program: release.pods(program),
+                timeout_s=60,
+                message=f"{program} has a pod",
+            )
+            name = await asyncio.to_thread(release.kill, release.pods(program)[0])
+            killed = load.blow("kill", program, pid=whoami(name))
+            killed.until_s += FORGOTTEN_AFTER_S
+        await asyncio.sleep(5)
+    await load.settled()
+    findings = await load.audit(tmp_path)
+    with capsys.disabled():
+        print(f"\nkilled pods: {load.figures()}")
+    assert not findings, "\n".join(map(str, findings))
 
 
 def _uids(release):

@@ -69,6 +69,9 @@ volumes:
 {{- define "starlings.podBasics" -}}
 automountServiceAccountToken: {{ .set.automountServiceAccountToken }}
 enableServiceLinks: false
+# A first process is not ended by a SIGTERM that it does not handle yet: told to stop while it starts, it would take
+# work, and be killed at it. So it is not the first one.
+shareProcessNamespace: true
 securityContext: {{ toJson .set.podSecurityContext }}
 {{- with .set.serviceAccountName }}
 serviceAccountName: {{ . }}
