@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ from starlings.broker import LocalBroker
 from starlings.messages import Topics
 from starlings.messages.errors import StarlingsError
 
+# Readline, where something imports it, tells all child processes the width of a terminal.
+os.environ.pop("COLUMNS", None)
 # The machine does other things as well: slow says nothing about an example.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")

@@ -85,24 +85,22 @@ def test_an_engine_that_fails_ends_it_with_the_name_of_the_image(tmp_path):
     assert "images: buildah could not build starlings-planner:" in said
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1_500)
-@pytest.mark.skipif(
-    not ENGINE,
-    reason="builds for real: STARLINGS_TEST_IMAGE_ENGINE=docker (podman, buildah) makes it run",
-)
-def test_the_coordinators_image_is_built_small_and_says_what_it_is(tmp_path):
-    env = {**os.environ, "ENGINE": ENGINE, "IMAGES": "coordinator", "TAG": "test"}
-    code, table, said = make_images(env, "--keep", "--out", str(tmp_path), within_s=1_400)
-    assert code == 0, said
-    assert table.splitlines()[1].startswith("starlings-coordinator:test ")
-    found = look_into(tmp_path / "starlings-coordinator.tar")
-    assert found.compressed < 90_000_000
-    config = found.config["config"]
-    assert config["User"] == "10001:10001"
-    assert config["Entrypoint"] == shlex.split("python -m starlings_coordinator")
-    assert config["Labels"]["org.opencontainers.image.version"] == "0.1.0"
-    bill = json.loads((tmp_path / "starlings-coordinator.cdx.json").read_text())
-    parts = {part["name"] for part in bill["components"]}
-    assert {"starlings", "starlings-coordinator", "aiokafka", "python"} <= parts
-    assert not parts & {"pip", "setuptools", "hatchling", "openai"}
+if ENGINE:  # named by whoever wants an image built for real
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(1_500)
+    def test_the_coordinators_image_is_built_small_and_says_what_it_is(tmp_path):
+        env = {**os.environ, "ENGINE": ENGINE, "IMAGES": "coordinator", "TAG": "test"}
+        code, table, said = make_images(env, "--keep", "--out", str(tmp_path), within_s=1_400)
+        assert code == 0, said
+        assert table.splitlines()[1].startswith("starlings-coordinator:test ")
+        found = look_into(tmp_path / "starlings-coordinator.tar")
+        assert found.compressed < 90_000_000
+        config = found.config["config"]
+        assert config["User"] == "10001:10001"
+        assert config["Entrypoint"] == shlex.split("python -m starlings_coordinator")
+        assert config["Labels"]["org.opencontainers.image.version"] == "0.1.0"
+        bill = json.loads((tmp_path / "starlings-coordinator.cdx.json").read_text())
+        parts = {part["name"] for part in bill["components"]}
+        assert {"starlings", "starlings-coordinator", "aiokafka", "python"} <= parts
+        assert not parts & {"pip", "setuptools", "hatchling", "openai"}

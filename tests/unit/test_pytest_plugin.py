@@ -35,6 +35,7 @@ async def incident(tmp_path):
 def run(pytester, monkeypatch):
     """Run pytest in a project of its own."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:cacheprovider")
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     pytester.makepyfile(test_mine="def test_mine(): pass", ours=AGENTS % 100, wrong=AGENTS % 101)
     return lambda *argv: pytester.runpytest_inprocess("-v", *map(str, argv))
 
