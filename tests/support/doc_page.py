@@ -1,7 +1,9 @@
 """The commands of a page of `docs/`, to be typed by a test, and what it shows of their output.
 
 A block of commands that end otherwise than well says so: "sh exit=8". What stands there as text
-right behind is their output, or a part of it.
+right behind is their output, or a part of it. What differs from one time to the next is left out
+of the comparison on both sides: times, and what is printed only where times fall so, such as
+`took A → B`, which is there only if A and B are not the same once they are rounded.
 """
 
 from __future__ import annotations
@@ -17,9 +19,23 @@ FENCE = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 BLOCK = re.compile(
     r"^```sh(?: exit=(\d+))?\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE
 )
+_DURATION = r"[\d.]+\s+(?:ms|s|min|h)\b(?:\s+\d+\s+(?:s|min)\b)?"
+_PER_CENT = r"\(\d+\s+%\)"
 _OTHERWISE_EACH_TIME = re.compile(
-    r"\d\d-\d\d \d\d:\d\d:\d\d\.\d+|[\d.]+ (?:ms|s|min)\b|\(\d+ %\)|[░█┄]+|\S+/\d+/\d+"
-    r"|^ *\d+(?=  )|…",
+    "|".join(
+        (
+            rf"\btook\s+{_DURATION}\s+→\s+{_DURATION}",
+            rf"\b[a-z-]+(?: queue)?\s+{_DURATION}\s+{_PER_CENT}",  # of a path: where it is not 0
+            r"\b[\d,]+ records\b",  # a step that takes longer says that it has begun
+            r"\d\d-\d\d \d\d:\d\d:\d\d\.\d+",
+            _DURATION,
+            _PER_CENT,
+            r"[░█┄·]+",
+            r"\S+/\d+/\d+",
+            r"^ *\d+(?=  )",
+            "…",
+        )
+    ),
     re.MULTILINE,
 )
 
@@ -54,7 +70,8 @@ def not_said(shown: str, said: str) -> list[str]:
 
 
 def _words(text: str) -> list[str]:
-    return [word.rstrip(",:") for word in _OTHERWISE_EACH_TIME.sub(" ", text).split()]
+    words = (word.rstrip(",:") for word in _OTHERWISE_EACH_TIME.sub(" ", text).split())
+    return [word for word in words if word]
 
 
 def commands_of(page: str, title: str) -> list[list[str]]:
