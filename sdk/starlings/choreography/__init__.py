@@ -12,7 +12,14 @@ from .confirming import confirm, record_end
 from .context import render_task, resolve
 from .fold import Beginning, begin, fold
 from .ledger import CarryPolicy, Ledger, Position
-from .outputs import ELSEWHERE, abandoned, confirmation_for, confirmed_decision, message_for
+from .outputs import (
+    CONFIRMING,
+    ELSEWHERE,
+    abandoned,
+    confirmation_for,
+    confirmed_decision,
+    message_for,
+)
 from .reopening import Recorded, goes_on, is_of_the_past, refusal, reopen, retell
 from .state import (
     Change,
@@ -32,6 +39,7 @@ from .transitions import Phase, RunPhase, UndoPhase
 from .validation import Limits, check_plan, parse_plan
 
 __all__ = [
+    "CONFIRMING",
     "ELSEWHERE",
     "Beginning",
     "CarryPolicy",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from starlings.messages.amendments import Amendment, AmendmentRejected, PlanAmended
@@ -43,6 +43,19 @@ ELSEWHERE = frozenset(  # carried out on other topics than `events`, so confirme
         DecisionKind.BURY,
     }
 )
+
+CONFIRMING: Mapping[str, str] = {  # by the type on the wire, for readers of headers alone
+    model.CE_TYPE: model.NAME
+    for model in (
+        StepScheduled,
+        StepSkipped,
+        StopAnnounced,
+        ApprovalRequested,
+        CompensationScheduled,
+        CompensationAbandoned,
+        ReplanScheduled,
+    )
+}
 
 
 class Confirmation(NamedTuple):
@@ -190,7 +203,8 @@ _OF_A_TRY = {
 def confirmed_decision(name: str, message_id: str) -> str | None:
     """Tell which decision a fact of the coordinator confirms, from its header alone.
 
-    None where that does not tell: others may write such facts too, under ids of their own.
+    `name` is one of `CONFIRMING`. None where the id does not tell: others may write such facts
+    too, under ids of their own.
     """
     if name == StepScheduled.NAME:
         return message_id.removesuffix(StepScheduled.NAME) + DecisionKind.RELEASE.value

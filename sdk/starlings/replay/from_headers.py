@@ -4,33 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from starlings.choreography import confirmed_decision
-from starlings.messages import (
-    ApprovalRequested,
-    CompensationAbandoned,
-    CompensationScheduled,
-    EventHandled,
-    ReplanScheduled,
-    RunDone,
-    StepScheduled,
-    StepSkipped,
-    StopAnnounced,
-    generation_id,
-    generation_of,
-)
+from starlings import choreography
+from starlings.messages import EventHandled, RunDone, generation_id, generation_of
 
-CONFIRMING = {
-    model.CE_TYPE.encode(): model.NAME
-    for model in (
-        StepScheduled,
-        StepSkipped,
-        StopAnnounced,
-        ApprovalRequested,
-        CompensationScheduled,
-        CompensationAbandoned,
-        ReplanScheduled,
-    )
-}
+CONFIRMING = {kind.encode(): name for kind, name in choreography.CONFIRMING.items()}
 RUN_DONE, HANDLED = RunDone.CE_TYPE.encode(), EventHandled.CE_TYPE.encode()
 DECIDED = {*CONFIRMING, RUN_DONE}
 
@@ -49,5 +26,5 @@ def decided_by(kind: bytes, headers: Mapping[str, bytes]) -> tuple[str, str] | N
     if kind == RUN_DONE:
         generation = generation_of(ident, RunDone.NAME)
         return run_id, generation_id(run_id, RunDone.NAME, generation)
-    decision_id = confirmed_decision(CONFIRMING[kind], ident)
+    decision_id = choreography.confirmed_decision(CONFIRMING[kind], ident)
     return None if decision_id is None else (run_id, decision_id)

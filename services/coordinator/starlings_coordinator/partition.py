@@ -15,6 +15,7 @@ import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
 from starlings.choreography import (
+    CONFIRMING,
     Change,
     Decision,
     Ignored,
@@ -28,19 +29,12 @@ from starlings.choreography import (
 from starlings.kafka.codec import Received
 from starlings.kafka.restore_point import write_metadata
 from starlings.messages import (
-    ApprovalRequested,
-    CompensationAbandoned,
-    CompensationScheduled,
     EventHandled,
     PlanCreated,
     PlanRejected,
-    ReplanScheduled,
     RetryRequested,
     RunDone,
     RunForked,
-    StepScheduled,
-    StepSkipped,
-    StopAnnounced,
     TimerFired,
     TransientError,
     UndecodableMessage,
@@ -63,18 +57,6 @@ log = structlog.get_logger()
 
 READ_PER_TURN = 64
 _BEGINS = (PlanCreated, PlanRejected, RunForked, RetryRequested)
-_CONFIRMING = {
-    model.CE_TYPE: model.NAME
-    for model in (
-        StepScheduled,
-        StepSkipped,
-        StopAnnounced,
-        ApprovalRequested,
-        CompensationScheduled,
-        CompensationAbandoned,
-        ReplanScheduled,
-    )
-}
 
 
 class _Read(NamedTuple):
@@ -173,7 +155,7 @@ class Partition:
     async def _read(self, record: ConsumerRecord) -> _Read:
         place = Position(record.offset, record.timestamp)
         kind = header(record.headers, "ce_type")
-        if kind in _CONFIRMING or kind == RunDone.CE_TYPE:
+        if kind in CONFIRMING or kind == RunDone.CE_TYPE:
             quick = self._read_header(place, kind or "", record)
             if quick is not None:
                 return quick
@@ -200,7 +182,7 @@ class Partition:
             return None
         if kind == RunDone.CE_TYPE:
             return self._read_end(place, run_id, generation_of(ident, RunDone.NAME))
-        decision_id = confirmed_decision(_CONFIRMING[kind], ident)
+        decision_id = confirmed_decision(CONFIRMING[kind], ident)
         if decision_id is None:
             return None
         return _Read(run_id, self.ledger.confirm(place, run_id, decision_id))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlings.choreography import (
+    CONFIRMING,
     CarryPolicy,
     Change,
     Decision,
@@ -23,14 +24,7 @@ from starlings.choreography import (
     snapshot,
 )
 from starlings.messages import (
-    ApprovalRequested,
-    CompensationAbandoned,
-    CompensationScheduled,
-    ReplanScheduled,
     RunDone,
-    StepScheduled,
-    StepSkipped,
-    StopAnnounced,
     TimerFired,
     generation_id,
     generation_of,
@@ -40,16 +34,6 @@ from starlings.messages import (
 from starlings_coordinator.timers import TimerQueue
 
 from .log import Log, Record
-
-_CONFIRMING = (
-    ReplanScheduled,
-    StepScheduled,
-    StepSkipped,
-    StopAnnounced,
-    ApprovalRequested,
-    CompensationScheduled,
-    CompensationAbandoned,
-)
 
 
 @dataclass(frozen=True)
@@ -67,7 +51,7 @@ def fold_record(ledger: Ledger, record: Record) -> Change | Ignored:
     place, fact = Position(record.offset, record.at_ms), record.message
     if isinstance(fact, RunDone):
         return ledger.end(place, record.run_id, generation_of(record.id, RunDone.NAME))
-    if isinstance(fact, _CONFIRMING):
+    if fact.CE_TYPE in CONFIRMING:
         decision_id = confirmed_decision(fact.NAME, record.id)
         assert decision_id is not None
         return ledger.confirm(place, record.run_id, decision_id)
