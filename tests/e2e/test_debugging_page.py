@@ -80,9 +80,9 @@ async def test_the_page_finds_mends_and_keeps_a_wrong_answer(services):
         await follow(terminal, until_mended.replace(start.lines[0], "true"))
         terminal.change(mend[1], mend[2])
         await wait_until(
-            lambda: any("shop.py changed" in line for line in said),
+            lambda: any("is ready again" in line for line in said),
             timeout_s=WITHIN_S,
-            message="the agent is started again",
+            message="the changed agents are ready: a fork is refused while nobody could do it",
         )
         await follow(terminal, after)
     terminal.change(mend[2], mend[1])

@@ -117,7 +117,9 @@ async def test_what_new_agent_writes_runs_from_its_folder_and_again_when_it_chan
             await wait_until(
                 lambda: _reserve(client), timeout_s=90, message="the changed code is at work"
             )
-    assert any("my_function.py changed: starting agent my-function again" in line for line in said)
+    told = "\n".join(said)
+    assert "my_function.py changed: starting agent my-function again" in told
+    assert "agent my-function is ready again" in told
 
 
 async def _reserve(client) -> str | None:

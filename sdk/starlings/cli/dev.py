@@ -167,6 +167,8 @@ async def _reload(
             except ProcessFailed as error:
                 supervisor.forget(service.name)
                 console.print(Text(f"{error}\nmend it: it starts again then", style="red"))
+            else:
+                _say(console, f"{service.name} is ready again")
 
 
 def folder_of(spec: str) -> Path:
