@@ -49,6 +49,15 @@ def test_ls_chooses(starlings, archive):
     assert [line["offset"] for line in lines(starlings)] == [2, 3]
 
 
+def test_a_run_is_not_compared_with_itself_by_whatever_name(starlings, archive):
+    path = archive("saga")
+    run_id = json.loads(Path(path).read_text().splitlines()[1])["key"]
+    for pair in ([run_id, run_id], ["latest", run_id], [run_id, "latest"], ["latest", "latest"]):
+        assert starlings("diff", *pair, "--from", path) == 2, starlings.stdout
+        assert starlings.stdout == ""
+        assert "name two runs" in starlings.stderr or "name another run" in starlings.stderr
+
+
 def test_ls_shows_the_latest_and_says_how_many_there_are_before_them(starlings, archive):
     assert starlings("events", "ls", "--from", archive("saga"), "--limit", "2") == 0
     assert "run_done" in starlings.stdout

@@ -26,7 +26,13 @@ async def diff(left: Left, right: Right, *, from_file: FromFile = None, json: Js
     from starlings.cli.printing import console, print_json  # noqa: PLC0415
     from starlings.replay.difference import difference  # noqa: PLC0415
 
+    if left == right:
+        raise typer.BadParameter(f"both are {left}: name two runs")
     runs = await recorded_runs([left, right], from_file=from_file)
+    if runs[0].run_id == runs[1].run_id:  # `latest` is known once it is looked up
+        raise typer.BadParameter(
+            f"`latest` is {runs[0].run_id}, too: name another run to compare it with"
+        )
     for run in runs:
         for lost in run.unreadable:
             complain(f"a fact of {run.run_id} is left out: {lost.type or lost.id} {lost.problem}")
