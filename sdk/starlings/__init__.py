@@ -6,8 +6,9 @@ first asked for: a coordinator that imports `starlings.messages` needs nothing t
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .on_demand import imported_on_demand
 
 if TYPE_CHECKING:
     from .agents import (
@@ -39,34 +40,6 @@ if TYPE_CHECKING:
     from .planning.manager import Manager
     from .testing import LocalChoreography, LocalRun
 
-_HOMES = {
-    "Agent": ".agents",
-    "Client": ".client",
-    "Compensation": ".messages",
-    "Debate": ".agents",
-    "JobAgent": ".agents",
-    "JobStatus": ".agents",
-    "Event": ".agents",
-    "EventContext": ".agents",
-    "Limit": ".agents",
-    "LocalChoreography": ".testing",
-    "LocalRun": ".testing",
-    "Manager": ".planning.manager",
-    "ModelChoice": ".llm",
-    "ReAct": ".agents",
-    "Ready": ".agents",
-    "Reflection": ".agents",
-    "ResourceExhausted": ".messages",
-    "Result": ".agents",
-    "RetryPolicy": ".messages",
-    "Sensor": ".agents",
-    "StepContext": ".agents",
-    "StepFailed": ".messages",
-    "Strategy": ".agents",
-    "TransientError": ".messages",
-    "Waiting": ".agents",
-}
-
 __all__ = [
     "Agent",
     "Client",
@@ -95,12 +68,36 @@ __all__ = [
     "Waiting",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from where it lives (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(home, __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = imported_on_demand(
+    __name__,
+    {
+        ".agents": (
+            "Agent",
+            "Debate",
+            "Event",
+            "EventContext",
+            "JobAgent",
+            "JobStatus",
+            "Limit",
+            "ReAct",
+            "Ready",
+            "Reflection",
+            "Result",
+            "Sensor",
+            "StepContext",
+            "Strategy",
+            "Waiting",
+        ),
+        ".client": ("Client",),
+        ".llm": ("ModelChoice",),
+        ".messages": (
+            "Compensation",
+            "ResourceExhausted",
+            "RetryPolicy",
+            "StepFailed",
+            "TransientError",
+        ),
+        ".planning.manager": ("Manager",),
+        ".testing": ("LocalChoreography", "LocalRun"),
+    },
+)

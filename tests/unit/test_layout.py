@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -29,3 +30,14 @@ def test_a_part_loads_without_the_libraries_of_the_others(module: str, unwanted:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert loaded.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    "package", ["starlings", "starlings.agents", "starlings.llm", "starlings.testing"]
+)
+def test_every_name_that_a_package_offers_is_there_and_no_other(package: str) -> None:
+    offering = import_module(package)
+    for name in offering.__all__:
+        assert getattr(offering, name).__name__ == name
+    with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'Nothing'"):
+        offering.Nothing  # noqa: B018 - asking is the test

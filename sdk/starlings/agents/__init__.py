@@ -5,8 +5,9 @@ The strategies are loaded when they are first named: most agents do without.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from starlings.on_demand import imported_on_demand
 
 from .agent import Agent
 from .context import StepContext
@@ -43,12 +44,6 @@ __all__ = [
     "Waiting",
 ]
 
-_STRATEGIES = frozenset({"Debate", "ReAct", "Reflection", "Review", "ToolPlan"})
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _STRATEGIES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.strategies"), name)
-    globals()[name] = value
-    return value
+__getattr__ = imported_on_demand(
+    __name__, {".strategies": ("Debate", "ReAct", "Reflection", "Review", "ToolPlan")}
+)

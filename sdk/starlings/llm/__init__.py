@@ -6,8 +6,9 @@ below are loaded when they are first used: `starlings.llm.prompts` works without
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from starlings.on_demand import imported_on_demand
 
 if TYPE_CHECKING:
     from .cassette import Cassette
@@ -17,22 +18,6 @@ if TYPE_CHECKING:
     from .errors import ModelAway, ModelFailed
     from .prompt_file import Prompt
     from .settings import LlmSettings
-
-_MODULES = {
-    "Answer": "client",
-    "Cassette": "cassette",
-    "Fallback": "choice",
-    "ModelChoice": "choice",
-    "Price": "choice",
-    "ModelClient": "client",
-    "Endpoint": "endpoint",
-    "configured_endpoint": "endpoint",
-    "resolve_model": "endpoint",
-    "ModelAway": "errors",
-    "ModelFailed": "errors",
-    "Prompt": "prompt_file",
-    "LlmSettings": "settings",
-}
 
 __all__ = [
     "Answer",
@@ -50,8 +35,15 @@ __all__ = [
     "resolve_model",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = imported_on_demand(
+    __name__,
+    {
+        ".cassette": ("Cassette",),
+        ".choice": ("Fallback", "ModelChoice", "Price"),
+        ".client": ("Answer", "ModelClient"),
+        ".endpoint": ("Endpoint", "configured_endpoint", "resolve_model"),
+        ".errors": ("ModelAway", "ModelFailed"),
+        ".prompt_file": ("Prompt",),
+        ".settings": ("LlmSettings",),
+    },
+)

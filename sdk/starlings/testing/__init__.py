@@ -6,30 +6,22 @@ starlings is installed.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from starlings.on_demand import imported_on_demand
 
 if TYPE_CHECKING:
     from .incident import Replayed, replay_incident
     from .local_choreography import LocalChain, LocalChoreography
     from .local_run import LocalRun
 
-_HOMES = {
-    "LocalChain": ".local_choreography",
-    "LocalChoreography": ".local_choreography",
-    "LocalRun": ".local_run",
-    "Replayed": ".incident",
-    "replay_incident": ".incident",
-}
-
 __all__ = ["LocalChain", "LocalChoreography", "LocalRun", "Replayed", "replay_incident"]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from where it lives (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(home, __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = imported_on_demand(
+    __name__,
+    {
+        ".incident": ("Replayed", "replay_incident"),
+        ".local_choreography": ("LocalChain", "LocalChoreography"),
+        ".local_run": ("LocalRun",),
+    },
+)
