@@ -35,9 +35,10 @@ async def incident(tmp_path):
 def run(pytester, monkeypatch):
     """Run pytest in a project of its own."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:cacheprovider")
-    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    # named by -c: pytest looks for it beside its arguments, and incidents lie elsewhere
+    ini = pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     pytester.makepyfile(test_mine="def test_mine(): pass", ours=AGENTS % 100, wrong=AGENTS % 101)
-    return lambda *argv: pytester.runpytest_inprocess("-v", *map(str, argv))
+    return lambda *argv: pytester.runpytest_inprocess("-v", f"-c{ini}", *map(str, argv))
 
 
 def test_an_incident_alone_is_a_test_of_its_decisions(run, incident):
