@@ -11,17 +11,15 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from starlings.broker import LocalBroker
 from starlings.client import Client
 from starlings.kafka.follow import Follower
 from starlings.messages import RunDone, StarlingsError, header
 from support.asking import bare_producer, records_in, steps_committed
+from support.beside import beside
 from support.services import PARTITIONS, Services
 from support.waiting import wait_until, wait_until_sync
 
@@ -72,8 +70,8 @@ class Stage:
         for role in self._scenario.programs:
             self._spawn(role)
         await asyncio.to_thread(self.services.wait_ready, *self.services.running)
-        async with self._beside(self._watch_ends()):
-            async with self._beside(self._ask_and_ask()):
+        async with beside(self._watch_ends()):
+            async with beside(self._ask_and_ask()):
                 began_s = time.monotonic()
                 for act in acts:
                     await asyncio.sleep(max(0.0, began_s + act.at_s - time.monotonic()))
@@ -82,18 +80,6 @@ class Stage:
                 await asyncio.sleep(GO_ON_S)
             await self._quiet()
         self.exit_codes |= await asyncio.to_thread(self.services.stop_all)
-
-    @asynccontextmanager
-    async def _beside(self, work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
-        """Have something go on during a block; where it breaks, that is told at the end of it."""
-        task = asyncio.create_task(work)
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        if not task.cancelled():
-            task.result()
 
     async def _strike(self, act: Act) -> None:
         blow = Blow(act.verb, act.victim, time.monotonic(), _now_ms(), pid=self._pid(act.victim))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
+
+from support.beside import beside
 
 from .load import Load
 from .release import Release, now_s, replicas
@@ -33,17 +34,9 @@ class Watch:
         self._load = load
         self._agent = agent
 
-    @contextlib.asynccontextmanager
-    async def looking(self) -> AsyncGenerator[None]:
+    def looking(self) -> AbstractAsyncContextManager[None]:
         """Look while a block goes on."""
-        task = asyncio.create_task(self._look_and_look())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        if not task.cancelled():
-            task.result()
+        return beside(self._look_and_look())
 
     async def _look_and_look(self) -> None:
         began_s = now_s()
