@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from starlings.environment import EnvironmentSettings
 from starlings.messages import ConfigError
 
 from .probe import address_of
@@ -17,16 +18,10 @@ Compression = Literal["zstd", "lz4", "snappy", "gzip", "none"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
 
 
-class KafkaSettings(BaseSettings):
+class KafkaSettings(EnvironmentSettings):
     """Address and security of Kafka, the same for every client of a process."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="KAFKA_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        hide_input_in_errors=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="KAFKA_")
 
     bootstrap: str = Field(
         default="127.0.0.1:9092", min_length=1, description="host:port, or several with commas"

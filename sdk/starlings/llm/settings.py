@@ -26,8 +26,9 @@ from pydantic import (
     ValidationError,
     create_model,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from starlings.environment import EnvironmentSettings
 from starlings.messages.errors import ConfigError
 
 from .choice import Fallback, ModelChoice, PriceSetting, clean_url
@@ -57,18 +58,10 @@ def _read_list(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-class LlmSettings(BaseSettings):
+class LlmSettings(EnvironmentSettings):
     """Settings of the language model; the field names work as arguments in code."""
 
-    model_config = SettingsConfigDict(
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-        populate_by_name=True,
-        allow_inf_nan=False,
-    )
+    model_config = SettingsConfigDict(frozen=True, populate_by_name=True, allow_inf_nan=False)
 
     openai_api_key: Annotated[SecretStr | None, AfterValidator(_clean_key)] = Field(
         default=None,

@@ -25,6 +25,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from starlings.environment import EnvironmentSettings
 from starlings.kafka.seat import Seat
 from starlings.messages import ConfigError, Topics
 
@@ -46,17 +47,10 @@ def default_blobs_url() -> str:
     return (data / "starlings" / "blobs").absolute().as_uri()
 
 
-class ServiceSettings(BaseSettings):
+class ServiceSettings(EnvironmentSettings):
     """What every service can be told, as `STARLINGS_<NAME>`; a service's own settings extend it."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="STARLINGS_",
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        hide_input_in_errors=True,
-        validate_default=False,
-    )
+    model_config = SettingsConfigDict(env_prefix="STARLINGS_", validate_default=False)
 
     topic_prefix: str = Field(
         default="starlings.", description="prefix of all topics: letters, digits, '.', '_', '-'"

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from starlings.environment import EnvironmentSettings
 
 
-class OwnSettings(BaseSettings):
+class OwnSettings(EnvironmentSettings):
     """Settings of one agent; its class says the prefix: `SettingsConfigDict(env_prefix=…)`."""
 
-    model_config = SettingsConfigDict(
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-        allow_inf_nan=False,
-    )
+    model_config = SettingsConfigDict(frozen=True, allow_inf_nan=False)
