@@ -76,7 +76,8 @@ class Log:
         while todo:
             ident, fact = todo.pop(0)
             place = Position(len(self.records), BEGIN_MS + len(self.records))
-            todo += self._answers(self._append(place, ident, fact), fact)
+            for sent_as, message in self._append(place, ident, fact):
+                todo += _done(message) if isinstance(message, StepReady) else [(sent_as, message)]
 
     def _append(self, place: Position, ident: str, fact: Message) -> list[tuple[str, Message]]:
         run_id = str(getattr(fact, "run_id", ""))
@@ -102,17 +103,6 @@ class Log:
             else:
                 published.append((decision.id, message))
         return published
-
-    def _answers(
-        self, published: Sequence[tuple[str, Message]], _fact: Message
-    ) -> list[tuple[str, Message]]:
-        facts: list[tuple[str, Message]] = []
-        for ident, message in published:
-            if isinstance(message, StepReady):
-                facts += _done(message)
-            else:
-                facts.append((ident, message))
-        return facts
 
 
 def _is_short(ready: StepReady) -> bool:

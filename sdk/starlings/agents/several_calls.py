@@ -45,8 +45,10 @@ def _undo_of(agent: Agent, undos: Sequence[Compensation | bool]) -> Compensation
 
 def _amendment_of(amendments: Sequence[Amendment]) -> Amendment | None:
     """Make one amendment of all; what contradicts itself is found where it is looked at."""
-    if len(amendments) < 2:  # noqa: PLR2004 - more than one
-        return amendments[0] if amendments else None
+    if not amendments:
+        return None
+    if len(amendments) == 1:
+        return amendments[0]
     return Amendment(
         add=[step for each in amendments for step in each.add],
         replace=[step for each in amendments for step in each.replace],
