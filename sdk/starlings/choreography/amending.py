@@ -14,7 +14,6 @@ invalidates of them is undone first.
 
 from __future__ import annotations
 
-import heapq
 from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -145,22 +144,24 @@ def _joined(spec: Step, names: list[str]) -> Step:
 
 def amend(run: Run, step: StepState | None, amendment: Amendment) -> list[StepState]:
     """Change the plan; return the steps that may wait for nothing now."""
-    for name in amendment.remove:
-        removed = run.steps[name]
-        _take_out(run, removed)
+    gone = [run.steps[name] for name in amendment.remove]
+    otherwise = [run.steps[spec.id] for spec in amendment.replace]
+    _take_out(run, [*gone, *otherwise])
+    for removed in gone:
         removed.spec = removed.spec.model_copy(update={"depends_on": []})
         removed.removed = True
         run.move(removed, StepEvent.STOPPED)
-    changed = [_replace(run, run.steps[spec.id], spec) for spec in amendment.replace]
+    for state, spec in zip(otherwise, amendment.replace, strict=True):
+        _replace(run, state, spec)
     added = [run.add(spec) for spec in amendment.add]
     behind = list(step.dependents) if step is not None else []  # of these, those that stay so
-    run.connect((*changed, *added))
+    run.connect((*otherwise, *added))
     if step is not None:
         step.added = [state.index for state in added]
         if amendment.join:
             _join(run, behind, _leaves(amendment))
-    count_missing(run, (*changed, *added))
-    return [*changed, *added]
+    count_missing(run, (*otherwise, *added))
+    return [*otherwise, *added]
 
 
 def count_missing(run: Run, steps: Iterable[StepState]) -> None:
@@ -171,20 +172,19 @@ def count_missing(run: Run, steps: Iterable[StepState]) -> None:
         state.missing = sum(d in awaited or not run.steps[d].settled for d in before)
 
 
-def _replace(run: Run, state: StepState, spec: Step) -> StepState:
-    _take_out(run, state)
+def _replace(run: Run, state: StepState, spec: Step) -> None:
     state.spec = spec
     if state.phase is Phase.READY:
         run.move(state, StepEvent.REPLACED)
-    return state
 
 
-def _take_out(run: Run, state: StepState) -> None:
-    for name in dict.fromkeys(state.spec.depends_on):
-        run.steps[name].dependents.remove(state.index)
-    if state.phase is Phase.READY:
-        run.ready.remove(state.index)
-        heapq.heapify(run.ready)
+def _take_out(run: Run, states: list[StepState]) -> None:
+    """Let nothing lead to these: all at once, since one step may have thousands behind it."""
+    gone = {state.index for state in states}
+    for name in dict.fromkeys(name for state in states for name in state.spec.depends_on):
+        before = run.steps[name]
+        before.dependents = [index for index in before.dependents if index not in gone]
+    run.withdraw(states)
 
 
 def _join(run: Run, dependents: Iterable[int], leaves: list[str]) -> None:

@@ -19,7 +19,7 @@ from . import amending, mapping, saga
 from .folding import Folding, skip_id
 from .state import DecisionKind, Replan, ReplanPhase, Run, StepState, TimerKey
 from .transitions import OUT, Phase, StepEvent
-from .turning import UNDO_GRACE_MS, halt, stop_attempt, wait_again
+from .turning import UNDO_GRACE_MS, halt, stop_attempt
 
 
 def begin(folding: Folding, replan: Replan) -> None:
@@ -28,13 +28,14 @@ def begin(folding: Folding, replan: Replan) -> None:
     replan.phase = ReplanPhase.REWINDING
     part = amending.invalidated(run, replan.amendment or Amendment())
     run.rewinding = len(part)
+    run.withdraw(part)
     for step in part:
         step.rewinding = True
         folding.disarm(step)
         _owe_no_more(run, step)
         halt(run, step)
         if step.phase is Phase.READY:
-            wait_again(run, step)
+            run.move(step, StepEvent.REPLACED)
         if step.phase in OUT:
             stop_attempt(folding, step, "replanned")
     if any(step.phase in OUT for step in part):

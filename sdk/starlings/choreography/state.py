@@ -284,6 +284,13 @@ class Run:
         if after is Phase.READY:
             heapq.heappush(self.ready, step.index)
 
+    def withdraw(self, steps: Iterable[StepState]) -> None:
+        """Let none of these be among those that are ready: in one go, since they may be many."""
+        gone = {step.index for step in steps if step.phase is Phase.READY}
+        if gone:
+            self.ready = [index for index in self.ready if index not in gone]
+            heapq.heapify(self.ready)
+
     def move_undo(self, undo: Undo, event: UndoEvent) -> None:
         """Move an undoing by the table, keeping the counters and the ready heap right."""
         before, undo.phase = undo.phase, move(UNDO_MOVES, undo.phase, event)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-
 from starlings.messages.errors import ErrorInfo
 from starlings.messages.facts import RunOutcome, TimerKind
 from starlings.messages.ids import attempt_id
@@ -74,13 +72,6 @@ def halt(run: Run, step: StepState) -> None:
         run.move(step, StepEvent.SUCCEEDED)
     if step.phase in (Phase.BACKOFF, Phase.ASKING, Phase.MAPPING):
         run.move(step, StepEvent.STOPPED)
-
-
-def wait_again(run: Run, step: StepState) -> None:
-    """Take back that a step is ready."""
-    run.ready.remove(step.index)
-    heapq.heapify(run.ready)
-    run.move(step, StepEvent.REPLACED)
 
 
 def stop_attempt(folding: Folding, step: StepState, why: str) -> None:
