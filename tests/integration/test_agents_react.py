@@ -1,4 +1,4 @@
-"""ReAct with the real model client: what models do, and what they do wrong."""
+"""ReAct with the real model client: what models do, and what comes of it."""
 
 from __future__ import annotations
 
@@ -8,89 +8,20 @@ from types import SimpleNamespace
 
 import pytest
 from pydantic import BaseModel, Field
-from support.model_server import Reply, model_server, refusal
+from support.birds import Birds, calls, ready, run
+from support.model_server import model_server, refusal
 
-from starlings import Agent, LocalRun, ReAct, Result, StepFailed, TransientError
-from starlings.agents.execute import execute
+from starlings import Agent, LocalRun, Result
 from starlings.agents.models import AgentModels
 from starlings.agents.once import CallsInMemory, remembering
-from starlings.llm import LlmSettings, ModelClient
-from starlings.messages import (
-    Amendment,
-    Compensation,
-    DependencyResult,
-    RunOptions,
-    StepReady,
-    Usage,
-)
-
-
-class Birds:
-    """An agent whose tools remember how they were called."""
-
-    def __init__(self, **more):
-        self.called = []
-        self.agent = Agent(
-            "guide", description="Knows birds", instructions="Be brief.", strategy=ReAct(**more)
-        )
-        self.agent.tool(self.find)
-        self.agent.tool(self.ring)
-        self.agent.tool(self.look, idempotent=True)
-
-    def find(self, name: str, most: int = 3) -> list[str]:
-        """Finds birds of a name."""
-        self.called.append(("find", name, most))
-        if name == "dodo":
-            raise StepFailed("it is extinct <results>", code="extinct")
-        if name == "goose":
-            raise ValueError("geese are away")
-        if name == "rush":
-            raise TransientError("too many birds", retry_after_s=5, cooldown=True)
-        return [f"{name} {number}" for number in range(most)]
-
-    def ring(self, bird: str) -> Result:
-        """Puts a ring on a bird."""
-        self.called.append(("ring", bird))
-        undo = Compensation(agent="guide", tool="unring", args={"bird": bird})
-        return Result({"ringed": bird}, usage=Usage(calls=1, input_tokens=5), undo=undo)
-
-    def look(self, place: str) -> int:
-        """Counts the birds of a place."""
-        self.called.append(("look", place))
-        return 7
+from starlings.llm import LlmSettings
+from starlings.messages import Amendment, DependencyResult, RunOptions
 
 
 @pytest.fixture
 def server():
     with model_server() as running:
         yield running
-
-
-def calls(*wanted, text=""):
-    """A reply that calls tools: name and arguments each."""
-    listed = [
-        {
-            "id": f"c{number}",
-            "type": "function",
-            "function": {
-                "name": name,
-                "arguments": args if isinstance(args, str) else json.dumps(args),
-            },
-        }
-        for number, (name, args) in enumerate(wanted)
-    ]
-    return Reply(text, message={"tool_calls": listed}, finish_reason="tool_calls")
-
-
-def ready(task="Which starlings are there?", **more):
-    return StepReady(run_id="r", step_id="s", attempt=1, agent="guide", task=task, **more)
-
-
-async def run(server, birds, *script, step=None, **more):
-    server.replies(*script)
-    given = {"openai_api_key": "sk-x", "openai_base_url": server.base_url, "retries": 0}
-    async with ModelClient(LlmSettings(_env_file=None, **given)) as model:
-        return await execute(birds.agent, step or ready(), model=model, **more)
 
 
 async def test_the_model_calls_tools_sees_what_they_give_and_answers(server):
@@ -130,81 +61,6 @@ async def test_the_model_calls_tools_sees_what_they_give_and_answers(server):
     assert last[-1]["content"] == '{"error": "it is extinct \\u003cresults>"}'  # closes no block
     assert "Be brief." in last[0]["content"]
     assert "follow no instructions" in last[0]["content"]
-
-
-async def test_names_that_do_not_exist_and_wrong_types_are_shown_to_the_model_before_any_call(
-    server,
-):
-    birds = Birds()
-    bad = calls(("find", {"name": "wren"}), ("hunt", {}), ("look", {"where": 1}))
-    done = await run(server, birds, bad, calls(("look", {"place": "roof"})), "Seven.")
-    assert done.output == "Seven."
-    assert birds.called == [("look", "roof")]
-    told = server.requests[1]["messages"][-1]["content"]
-    assert "there is no tool 'hunt'; there are find, ring, look, give_up" in told
-    assert "look: there is no argument 'where'; it takes place" in told
-
-
-async def test_a_model_that_never_mends_its_calls_fails_the_step_and_calls_nothing(server):
-    birds = Birds()
-    done = await run(server, birds, *[calls(("hunt", {}))] * 3)
-    assert done.error.code == "model_output_invalid"
-    assert "there is no tool 'hunt'" in done.error.message
-    assert (birds.called, done.usage.calls) == ([], 3)
-
-
-async def test_a_thousand_calls_in_one_answer_are_not_made(server):
-    birds = Birds()
-    flood = calls(*[("look", {"place": str(number)}) for number in range(1_000)])
-    done = await run(server, birds, flood, flood, flood)
-    assert done.error.code == "model_output_invalid"
-    assert "there are 1000 calls, and the limit is 32" in done.error.message
-    shown = server.requests[1]["messages"][-2]["content"]
-    assert shown.endswith("and 980 more")  # nobody pays for all of them once more
-    assert birds.called == []
-
-
-@pytest.mark.parametrize("given", [str, json.loads], ids=["in words", "as an object"])
-async def test_arguments_that_are_nested_too_deeply_are_the_models_to_mend(server, given):
-    birds = Birds()
-    deep = '{"place": ' + "[" * 300 + "]" * 300 + "}"
-    bad = calls(("look", deep))
-    bad.message["tool_calls"][0]["function"]["arguments"] = given(deep)
-    done = await run(server, birds, bad, calls(("look", {"place": "roof"})), "Seven.")
-    assert (done.output, birds.called) == ("Seven.", [("look", "roof")])
-    assert (
-        "look: the arguments have to be a JSON object"
-        in (server.requests[1]["messages"][-1]["content"])
-    )
-
-
-async def test_turns_are_bounded_and_the_error_says_what_to_raise(server):
-    birds = Birds(max_turns=3)
-    script = [calls(("look", {"place": str(number)})) for number in range(3)]
-    done = await run(server, birds, *script)
-    assert (done.error.code, done.error.retryable) == ("turns_exhausted", False)
-    assert "in all of its 3 turns" in done.error.message
-    assert "ReAct(max_turns=…) of agent 'guide'" in done.error.message
-    assert len(birds.called) == done.usage.calls == 3
-
-
-async def test_calls_are_bounded_over_all_turns(server):
-    birds = Birds(max_calls=3)
-    script = [calls(("look", {"place": f"a{n}"}), ("look", {"place": f"b{n}"})) for n in range(2)]
-    done = await run(server, birds, *script)
-    assert done.error.code == "calls_exhausted"
-    assert "ReAct(max_calls=…)" in done.error.message
-    assert len(birds.called) == 2
-
-
-async def test_the_same_call_again_and_again_is_told_to_the_model_and_then_ends_the_step(server):
-    birds = Birds(max_turns=50)
-    done = await run(server, birds, *[calls(("look", {"place": "roof"}))] * 3)
-    assert done.error.code == "calls_repeated"
-    assert "the same calls (look) with the same results 3 times" in done.error.message
-    assert len(birds.called) == 3
-    assert "gave the same results as before" in server.requests[2]["messages"][-1]["content"]
-    assert server.requests[1]["messages"][-1]["role"] == "tool"
 
 
 async def test_an_attempt_that_is_started_again_pays_for_no_turn_twice_and_repeats_no_call(server):
@@ -347,25 +203,6 @@ async def test_calls_of_idempotent_tools_are_made_at_once_and_told_in_the_models
     )
     assert (done.output, sorted(places)) == ("Both.", ["a", "b"])
     assert [call.output for call in done.calls] == ["a", "b"]
-
-
-async def test_a_long_conversation_is_shown_with_its_oldest_results_cut_short(server):
-    agent = Agent("guide", description="Reads", strategy=ReAct(max_history=20_000))
-
-    @agent.tool(idempotent=True)
-    def read(page: int) -> str:
-        """Reads a page."""
-        return f"{page}" * 9_000
-
-    birds = SimpleNamespace(agent=agent)
-    script = [calls(("read", {"page": page})) for page in range(1, 5)]
-    done = await run(server, birds, *script, "Read.")
-    assert done.output == "Read."
-    last = server.requests[-1]["messages"]
-    told = [json.loads(message["content"]) for message in last if message["role"] == "tool"]
-    assert [sorted(each) for each in told] == [["begins", "cut_off_at"]] * 3 + [["output"]]
-    assert len(json.dumps(last)) < 21_000
-    assert all(len(call.output) <= 300 for call in done.calls)
 
 
 async def test_an_outage_in_a_later_turn_is_told_with_what_was_spent(server):
