@@ -1,75 +1,28 @@
-"""Recorded runs are the same, or the first difference of each is told; bad logs make none."""
+"""Recorded runs are the same, or the first difference of each is told."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
 
 import pytest
-from support.golden.archives import CODEC, Records, verified
-from support.golden.records import LOGS, TOPICS, golden_records, kafka_record
+from support.golden.altered import (
+    in_place,
+    is_published,
+    later,
+    numbered,
+    of,
+    with_fields,
+    with_headers,
+    with_value,
+    without_field,
+)
+from support.golden.archives import verified
+from support.golden.records import LOGS, golden_records, kafka_record
 from support.golden.replay import read_lines
 from support.golden.scenarios import SCENARIOS
 
-from starlings.kafka.codec import Codec
-from starlings.replay.verify import verify
-
 STORIES = sorted(SCENARIOS)
-
-
-def of(records: list[Any], ident: str) -> Any:
-    """Find the record of an id."""
-    return next(record for record in records if dict(record.headers)["ce_id"] == ident.encode())
-
-
-def numbered(records: list[Any]) -> list[Any]:
-    """Give records the offsets of a log without gaps."""
-    return [record.__class__(**fields(record, offset=n)) for n, record in enumerate(records)]
-
-
-def fields(record: Any, **changes: Any) -> dict[str, Any]:
-    return {**record.__dict__, **changes}
-
-
-def with_value(record: Any, **changes: Any) -> Any:
-    value = json.loads(record.value)
-    value.update(changes)
-    return record.__class__(**fields(record, value=json.dumps(value).encode()))
-
-
-def without_field(record: Any, name: str) -> Any:
-    value = json.loads(record.value)
-    value.pop(name, None)
-    return record.__class__(**fields(record, value=json.dumps(value).encode()))
-
-
-def with_headers(record: Any, **changes: str) -> Any:
-    headers = dict(record.headers) | {name: value.encode() for name, value in changes.items()}
-    return record.__class__(**fields(record, headers=tuple(headers.items())))
-
-
-def in_place(records: list[Any], changed: Any) -> list[Any]:
-    """Put a changed record where it belongs."""
-    return [changed if record.offset == changed.offset else record for record in records]
-
-
-def later(records: list[Any], ident: str) -> list[Any]:
-    """Let a record come last."""
-    moved = of(records, ident)
-    return numbered([r for r in records if r is not moved] + [moved])
-
-
-def is_published(record: Any) -> bool:
-    """Tell whether a record is of a coordinator: words of people count each time."""
-    kind = dict(record.headers)["ce_type"].decode().split(".")[1]
-    return kind.endswith(("_scheduled", "_skipped", "_fired", "_abandoned", "run_done", "_amended"))
-
-
-def foreign(value: bytes, *, key: bytes = b"demo", **headers: str) -> Any:
-    named = tuple((name, text.encode()) for name, text in headers.items())
-    line = read_lines(LOGS / "demo.jsonl")[0]
-    return kafka_record(line, value=value, key=key, headers=named)
 
 
 # -- the same --------------------------------------------------------------------------------------
@@ -178,7 +131,7 @@ async def test_the_order_of_keys_in_an_output_is_no_difference():
     records = golden_records("saga")
     end = of(records, "saga/run_done")
     turned = json.dumps(dict(reversed(json.loads(end.value).items()))).encode()
-    assert (await verified(in_place(records, end.__class__(**fields(end, value=turned))))).are_same
+    assert (await verified(in_place(records, with_fields(end, value=turned)))).are_same
 
 
 async def test_what_is_owed_and_was_never_published_is_told():
@@ -251,162 +204,3 @@ async def test_each_run_is_told_once_with_its_first_difference():
         )
     difference = await only_difference(records)
     assert difference.id == "demo/s3/1/step_ready"
-
-
-# -- what cannot be judged -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["demo", "conditions", "saga", "retry", "amended", "foreach"])
-async def test_a_gap_is_never_taken_for_a_difference(name):
-    records = golden_records(name)
-    for gone in range(1, len(records) - 1):
-        found = await verified([r for r in records if r.offset != gone])
-        assert found.differences == []
-        assert found.counts.gaps == 1
-        whys = (f"offsets {gone} to {gone}", "its beginning is not in what was read")
-        assert all(why.startswith(whys) for why in found.unjudged.values())
-
-
-async def test_a_range_that_stands_there_twice_counts_once():
-    records = golden_records("demo")
-    found = await verified([*records[:8], *records[3:8], *records[8:]])
-    assert found.are_same
-    assert found.counts.repeated == 5
-    assert found.counts.records == len(records)
-
-
-async def test_foreign_messages_are_passed_over():
-    records = golden_records("demo")
-    strange = [
-        foreign(b"\xff\xfe"),
-        foreign(b"not json", ce_type="starlings.step_done.v1", ce_id="x", ce_subject="demo"),
-        foreign(b'{"type": "greeting"}'),
-        foreign(b"{}", ce_type="com.example.other", ce_id="1", ce_subject="demo"),
-        foreign(b"", ce_type="starlings.run_done.v1"),
-        foreign(
-            json.dumps({"run_id": "demo", "step_id": "s9", "agent": "a", "attempt": 1}).encode(),
-            ce_type="starlings.compensation_scheduled.v1",
-            ce_id="by-hand",
-            ce_subject="demo",
-        ),
-    ]
-    found = await verified(numbered([x for r in records for x in (*strange, r)]))
-    assert (found.differences, found.unjudged) == ([], {})
-    assert found.counts.foreign >= len(records)
-
-
-async def test_a_fact_of_a_newer_version_puts_what_follows_in_doubt():
-    records = golden_records("demo")
-    for record in records:
-        if dict(record.headers)["ce_id"] == b"demo/s1/1/step_done":
-            newer = with_headers(record, ce_type="starlings.step_done.v9")
-            records = in_place(records, newer)
-    found = await verified(records)
-    assert found.differences == []
-    assert "is not known to this version" in found.unjudged["demo"]
-
-
-async def test_a_value_that_is_gone_from_the_blob_store_puts_what_follows_in_doubt():
-    records = golden_records("demo")
-    done = of(records, "demo/s1/1/step_done")
-    claim = {"uri": "blob:gone", "sha256": "0" * 64, "size_bytes": 1, "media_type": "x/y"}
-    gone = with_headers(
-        done.__class__(**fields(done, value=json.dumps(claim).encode())), starlings_claim="1"
-    )
-    rest = [
-        r for r in in_place(records, gone) if dict(r.headers)["ce_id"] != b"demo/s1/1/step_done"
-    ]
-    rest = sorted([*rest, gone], key=lambda r: r.offset)
-    found = await verified(numbered(rest))
-    assert found.differences == []
-    assert "demo" in found.unjudged
-    assert "offset" in found.unjudged["demo"]
-
-
-async def test_a_run_whose_beginning_is_gone_is_judged_from_its_snapshot():
-    records = golden_records("carried")
-    snapshot = next(r for r in records if b"run_snapshot" in dict(r.headers)["ce_type"])
-    as_of = json.loads(snapshot.value)["as_of"]
-    found = await verified(records[as_of + 1 :], begin=as_of + 1, runs=["long"])
-    assert (found.differences, found.unjudged) == ([], {})
-    assert found.since == {"long": snapshot.offset}
-    end = of(records, "long/run_done")
-    altered = in_place(records, with_value(end, text="another"))
-    found = await verified(altered[as_of + 1 :], begin=as_of + 1)
-    assert [difference.path for difference in found.differences] == ["text"]
-
-
-async def test_a_snapshot_of_another_version_cannot_be_judged():
-    records = golden_records("carried")
-    for record in records:
-        if b"run_snapshot" in dict(record.headers)["ce_type"]:
-            state = {**json.loads(record.value)["state"], "version": 1}
-            records = in_place(records, with_value(record, state=state))
-    snapshot = next(r for r in records if b"run_snapshot" in dict(r.headers)["ce_type"])
-    as_of = json.loads(snapshot.value)["as_of"]
-    found = await verified(records[as_of + 1 :], begin=as_of + 1, runs=["long"])
-    assert found.differences == []
-    assert "state version 1" in found.unjudged["long"]
-
-
-async def test_a_state_that_a_retry_brings_along_and_nobody_can_read_cannot_be_judged():
-    records = golden_records("reopened")
-    (retry,) = [r for r in records if b"retry_requested" in dict(r.headers)["ce_type"]]
-    state = {**json.loads(retry.value)["state"], "version": 1}
-    records = in_place(records, with_value(retry, state=state))
-    found = await verified(records)
-    assert found.differences == []
-    assert "state version 1" in found.unjudged["reopened"]
-    assert f"at offset {retry.offset}: " in found.unjudged["reopened"]
-    ignored = await verified(records[: retry.offset + 1])  # by the coordinator of then as well
-    assert (ignored.differences, ignored.unjudged) == ([], {})
-
-
-class Poisoning(Codec):
-    """A codec by which the core gets a fact on which it breaks."""
-
-    async def decode(self, record: Any, *, default: Any = None) -> Any:
-        received = await super().decode(record, default=default)
-        fact = received.message.model_copy(update={"amendment": object()})
-        return dataclasses.replace(received, message=fact)
-
-
-async def test_a_run_that_today_s_core_cannot_fold_is_a_difference():
-    records = golden_records("demo")
-    done = of(records, "demo/s1/1/step_done")
-    value = done.value.replace(b"{", b"{ ", 1)[:-1] + b',"note":"NaN"}'  # read by the codec
-    poisoned = done.__class__(**fields(done, value=value))
-    found = await verify(
-        Records([*in_place(records, poisoned), *others(records)]),
-        topics=TOPICS,
-        codec=Poisoning(source="test", blobs=CODEC._blobs),
-    )
-    assert found.unjudged == {}
-    (difference,) = found.differences
-    assert (difference.run_id, difference.offset) == ("demo", done.offset)
-    assert difference.what.startswith("the core cannot fold it: ")
-    assert found.counts.same == 1  # the other run goes on
-
-
-def others(records: list[Any]) -> list[Any]:
-    """Let another run have the same story after it."""
-    made = []
-    for record in records:
-        headers = {name: value.replace(b"demo", b"other") for name, value in record.headers}
-        value = record.value.replace(b'"demo', b'"other')
-        offset = record.offset + len(records)
-        changes = {"value": value, "headers": tuple(headers.items()), "offset": offset}
-        made.append(record.__class__(**fields(record, **changes)))
-    return made
-
-
-async def test_only_runs_that_were_asked_for_are_judged():
-    records = golden_records("cancel")
-    found = await verified(records, runs=["cancel", "nobody"])
-    assert found.counts.runs == 1
-    assert found.unjudged == {"nobody": "nothing of it is in what was read"}
-
-
-async def test_records_of_other_topics_are_passed_over():
-    other = kafka_record(read_lines(LOGS / "demo.jsonl")[0], topic=TOPICS.requests)
-    assert (await verified([*golden_records("demo"), other])).counts.records == 11
