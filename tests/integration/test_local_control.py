@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import select
-import subprocess
-import sys
-import time
 from pathlib import Path
+
+from support.terminal import Terminal
 
 from starlings import Agent, LocalRun
 from starlings.messages import (
@@ -22,7 +18,6 @@ from starlings.messages import (
 )
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "approval.yaml"
-WITHIN_S = 90.0
 
 echo = Agent("echo", description="Says what it is told")
 
@@ -92,37 +87,27 @@ async def test_a_paused_run_releases_nothing_until_it_is_resumed():
     assert released[0] < order.index("resume_requested") < released[1]
 
 
-def at_a_terminal(*typed: bytes) -> tuple[int, str]:
-    """Run the example on a terminal of its own, and type a line whenever it asks."""
-    terminal, theirs = pty.openpty()
-    command = [sys.executable, "-m", "starlings.cli", "run", "--local", "--plan", str(EXAMPLE)]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    shown, lines, end = b"", list(typed), time.monotonic() + WITHIN_S
-    while time.monotonic() < end:
-        if not select.select([terminal], [], [], 0.2)[0]:
-            continue
-        try:
-            shown += os.read(terminal, 65_536)
-        except OSError:  # it has ended
-            break
-        asked = shown.count(b"Type yes or no") + shown.count(b"neither yes nor no")
-        if lines and asked > len(typed) - len(lines):
-            os.write(terminal, lines.pop(0))
-    else:
-        process.kill()
-    code = process.wait()
-    os.close(terminal)
-    return code, shown.decode(errors="replace")
+def at_a_terminal(*typed: tuple[str, str]) -> tuple[int, str]:
+    """Run the example on a terminal of its own; when it says the one, type the other."""
+    terminal = Terminal("run", "--local", "--plan", str(EXAMPLE))
+    try:
+        for asked, line in typed:
+            terminal.until(asked)
+            terminal.type(line)
+        return terminal.end(), terminal.said
+    finally:
+        terminal.close()
 
 
 def test_the_terminal_asks_what_a_local_run_asks():
-    code, shown = at_a_terminal(b"perhaps\n", b"yes looks right\n")
+    code, shown = at_a_terminal(
+        ("Type yes or no", "perhaps"), ("neither yes nor no", "yes looks right")
+    )
     assert code == 0, shown
     assert "36 APPLES ARE ORDERED: LOOKS RIGHT" in shown
 
 
 def test_a_no_at_the_terminal_ends_the_run():
-    code, shown = at_a_terminal(b"no too many\n")
+    code, shown = at_a_terminal(("Type yes or no", "no too many"))
     assert code == 1, shown
     assert "too many" in shown

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 from support.command_line import CommandLine, command_line
-from support.recorded_steps import CODE, RUN, TOPICS, Recorder
+from support.recorded_steps import AGENT, CODE, RUN, TOPICS, Recorder, recorded, recorder_in
 
 from starlings.messages import KeptAnswers, Plan
-
-AGENT = "shop.py:agent"
 
 
 @pytest.fixture
@@ -27,30 +21,14 @@ def starlings(monkeypatch, tmp_path) -> Iterator[CommandLine]:
 @pytest.fixture
 def recorder(starlings, tmp_path, monkeypatch) -> Recorder:
     del starlings
-    monkeypatch.setenv("STARLINGS_BLOBS_URL", (tmp_path / "blobs").as_uri())
-    for name in [name for name, module in sys.modules.items() if _is_of(module, tmp_path)]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "shop", raising=False)
-    return Recorder(tmp_path)
-
-
-def _is_of(module, folder) -> bool:
-    return str(getattr(module, "__file__", None) or "").startswith(str(folder))
-
-
-def recorded(recorder: Recorder, **options) -> str:
-    recorder.begin()
-    recorder.do("tea", **options)
-    recorder.do("cup", **options)
-    (recorder.folder / "bought.txt").unlink()
-    return recorder.archive()
+    return recorder_in(tmp_path, monkeypatch)
 
 
 def replay(starlings: CommandLine, file: str, *argv: str, step: str = "cup", run: str = RUN) -> int:
     return starlings("replay", "step", run, step, "--from", file, "--agent", AGENT, *argv)
 
 
-# -- the same, and something else -----------------------------------------------------------------
+# -- the same, and something else ------------------------------------------------------------------
 
 
 def test_a_recorded_step_gives_the_same_again_and_does_nothing_outside(
@@ -103,6 +81,18 @@ def test_what_a_step_was_given_is_built_anew_where_retention_has_deleted_it(star
     assert starlings.document["now"]["output"]["with"] == ["tea"]
     assert replay(starlings, file) == 0
     assert "built anew from the run's facts" in starlings.stdout
+
+
+def test_an_item_of_a_step_with_foreach_can_be_run_again(starlings, tmp_path, recorder):
+    plan = Plan.model_validate(
+        {"steps": [{"id": "all", "agent": "shop", "task": "buy {{item}}", "foreach": ["a", "b"]}]}
+    )
+    own = Recorder(tmp_path, plan=plan)
+    own.begin()
+    own.do("all[0]")
+    own.do("all[1]")
+    assert replay(starlings, own.archive(), "--json", step="all[1]") == 0, starlings.stderr
+    assert starlings.document["now"]["output"]["what"] == "buy b"
 
 
 # -- answers ---------------------------------------------------------------------------------------
@@ -241,6 +231,7 @@ def test_publishing_from_a_file_and_debugging_for_a_program_are_refused(starling
 
 # -- jobs ------------------------------------------------------------------------------------------
 
+
 JOB = """
 from pathlib import Path
 
@@ -298,130 +289,3 @@ def test_a_job_without_a_recorded_handle_is_begun_only_where_that_is_asked_for(
     assert not (tmp_path / "created.txt").exists()
     assert replay(starlings, file, *live, step="tea") == 0
     assert (tmp_path / "created.txt").read_text() == "tea"
-
-
-# -- the debugger ----------------------------------------------------------------------------------
-
-
-class Terminal:
-    """A command with a terminal of its own, as a person has it."""
-
-    def __init__(self, folder, *argv: str) -> None:
-        self._own, theirs = pty.openpty()
-        self.said = ""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "starlings.cli", *argv],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            cwd=folder,
-            env={**os.environ, "TERM": "dumb", "COLUMNS": "100"},
-            close_fds=True,
-        )
-        os.close(theirs)
-
-    def until(self, text: str) -> str:
-        """Read on until something is said; return what was said before it."""
-        while text not in self.said:
-            try:
-                came = os.read(self._own, 4_096)
-            except OSError:  # its end has closed the terminal
-                came = b""
-            assert came, f"it ended without {text!r}: {self.said}"
-            self.said += came.decode(errors="replace").replace("\r", "")
-        before, _, self.said = self.said.partition(text)
-        return before
-
-    def type(self, line: str) -> None:
-        os.write(self._own, f"{line}\n".encode())
-
-    def end(self) -> int:
-        """Read to its end, and return its exit code."""
-        while True:
-            try:
-                if not (came := os.read(self._own, 4_096)):
-                    break
-            except OSError:
-                break
-            self.said += came.decode(errors="replace").replace("\r", "")
-        return self.process.wait(timeout=60)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._own)
-
-
-@pytest.fixture
-def debugger(recorder, tmp_path):
-    opened: list[Terminal] = []
-
-    def open_one(file: str, step: str = "cup", *argv: str) -> Terminal:
-        command = ("replay", "step", RUN, step, "--from", file, "--agent", AGENT, "--pdb", *argv)
-        opened.append(Terminal(tmp_path, *command))
-        return opened[-1]
-
-    yield open_one
-    for terminal in opened:
-        terminal.close()
-
-
-@pytest.mark.timeout(180)
-def test_the_debugger_stops_in_the_step_and_then_lets_it_go_on(recorder, debugger):
-    terminal = debugger(recorded(recorder))
-    assert "got = await ctx.once(" in terminal.until("(Pdb) ")
-    terminal.type("p ctx.step_id, sorted(ctx.results)")
-    assert "('cup', ['tea'])" in terminal.until("(Pdb) ")
-    terminal.type("next")
-    terminal.until("(Pdb) ")
-    terminal.type("p got['price']")
-    assert "3" in terminal.until("(Pdb) ")
-    terminal.type("continue")
-    assert terminal.end() == 0, terminal.said
-    assert "the same came of it" in terminal.said
-
-
-@pytest.mark.timeout(180)
-def test_the_debugger_shows_where_a_step_failed(recorder, debugger, tmp_path):
-    file = recorded(recorder)
-    (tmp_path / "broken.txt").write_text("x")
-    terminal = debugger(file)
-    terminal.until("(Pdb) ")
-    terminal.type("continue")
-    said = terminal.until("(Pdb) ")
-    assert "ValueError: no change left" in said
-    assert 'raise ValueError("no change left")' in said
-    terminal.type("p got")
-    assert "'price': 3" in terminal.until("(Pdb) ")
-    terminal.type("quit")
-    assert terminal.end() == 8
-    assert "something else came of it" in terminal.said
-
-
-@pytest.mark.timeout(180)
-def test_a_plain_function_is_debugged_in_the_main_thread_and_may_be_quit(
-    recorder, debugger, tmp_path
-):
-    file = recorded(recorder)
-    (tmp_path / "shop.py").write_text(
-        "from starlings import Agent\n\nagent = Agent('shop', description='Buys')\n\n\n"
-        "@agent.step\ndef buy(task: str) -> str:\n    return task\n"
-    )
-    terminal = debugger(file)
-    assert "return task" in terminal.until("(Pdb) ")
-    terminal.type("import threading; print(threading.current_thread() is threading.main_thread())")
-    assert "True" in terminal.until("(Pdb) ")
-    terminal.type("quit")
-    assert terminal.end() == 130
-
-
-def test_an_item_of_a_step_with_foreach_can_be_run_again(starlings, tmp_path, recorder):
-    plan = Plan.model_validate(
-        {"steps": [{"id": "all", "agent": "shop", "task": "buy {{item}}", "foreach": ["a", "b"]}]}
-    )
-    own = Recorder(tmp_path, plan=plan)
-    own.begin()
-    own.do("all[0]")
-    own.do("all[1]")
-    assert replay(starlings, own.archive(), "--json", step="all[1]") == 0, starlings.stderr
-    assert starlings.document["now"]["output"]["what"] == "buy b"

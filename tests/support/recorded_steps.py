@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiokafka import ConsumerRecord
-from tests.support.golden.records import write_archive
 
 from starlings.agents.execute import execute
 from starlings.agents.loading import load_agents
@@ -32,7 +33,10 @@ from starlings.messages import (
     step_key,
 )
 
+from .golden.records import write_archive
+
 RUN = "r1"
+AGENT = "shop.py:agent"
 TOPICS = Topics("starlings.")
 
 CODE = """
@@ -150,3 +154,25 @@ class Recorder:
         )
         self.records.append(record)
         return offset
+
+
+def recorder_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    """Have a recorder in an empty folder, and forget what agents of such were loaded before."""
+    monkeypatch.setenv("STARLINGS_BLOBS_URL", (folder / "blobs").as_uri())
+    for name in [name for name, module in sys.modules.items() if _is_of(module, folder)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "shop", raising=False)
+    return Recorder(folder)
+
+
+def _is_of(module: object, folder: Path) -> bool:
+    return str(getattr(module, "__file__", None) or "").startswith(str(folder))
+
+
+def recorded(recorder: Recorder, **options: Any) -> str:
+    """Record both steps, forget what they did to the world, and return the archive."""
+    recorder.begin()
+    recorder.do("tea", **options)
+    recorder.do("cup", **options)
+    (recorder.folder / "bought.txt").unlink()
+    return recorder.archive()

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import pty
-import select
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +19,7 @@ from support.golden.records import (
 )
 from support.golden.scenarios import SCENARIOS
 from support.recovery.coordinator import plain
+from support.terminal import Terminal
 
 from starlings.choreography import Recorded, retell
 from starlings.cli.travel_keys import place_of, travel_by_keys
@@ -216,32 +211,16 @@ def test_bad_places_and_runs_are_told_in_a_line(starlings: CommandLine, archive:
 
 
 def test_in_a_terminal_single_keys_go_on_and_back(archive: str):
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "starlings.cli", "replay", "travel", "demo", "--from", archive],
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"},
+    terminal = Terminal(
+        "replay", "travel", "demo", "--from", archive, TERM="xterm", COLUMNS="100", LINES="40"
     )
-    os.close(slave)
     try:
         for expected, key in (("fact 1 of 11", "n"), ("fact 2 of 11", "p"), ("fact 1 of 11", "q")):
-            _read_until(master, expected)
-            os.write(master, key.encode())
-        assert process.wait(60) == 0
+            terminal.until(expected)
+            terminal.type(key, enter=False)
+        assert terminal.end() == 0
     finally:
-        process.kill()
-        process.wait()
-        os.close(master)
-
-
-def _read_until(master: int, expected: str) -> None:
-    said, end = "", time.monotonic() + 60
-    while expected not in said:
-        assert time.monotonic() < end, said
-        if select.select([master], [], [], 1)[0]:
-            said += os.read(master, 65_536).decode(errors="replace")
+        terminal.close()
 
 
 def test_json_of_a_state_can_be_read_by_programs(starlings: CommandLine, archive: str):
