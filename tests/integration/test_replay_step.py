@@ -10,7 +10,7 @@ import pytest
 from support.command_line import CommandLine, command_line
 from support.recorded_steps import AGENT, CODE, RUN, TOPICS, Recorder, recorded, recorder_in
 
-from starlings.messages import KeptAnswers, Plan
+from starlings.messages import KeptAnswers, Plan, StepStarted
 
 
 @pytest.fixture
@@ -159,6 +159,24 @@ def test_the_end_of_an_attempt_may_be_missing(starlings, recorder):
     assert "nothing to compare with: how the attempt ended is not in the log" in starlings.stdout
     assert replay(starlings, file, "--answers", "live", "--json", step="tea") == 0
     assert (starlings.document["same"], starlings.document["recorded"]) == (None, None)
+    assert "was killed, or ran out of time" in starlings.document["why_no_end"]
+
+
+def test_an_attempt_that_nobody_ended_says_what_is_there_and_what_to_do(starlings, recorder):
+    recorder.begin()
+    recorder.release("tea")
+    begun = StepStarted(run_id=RUN, step_id="tea", attempt=1, agent="shop", instance="shop-7")
+    recorder.say(begun, f"{RUN}/tea/1/step_started")
+    assert replay(starlings, recorder.archive(), step="tea") == 1
+    page = " ".join(starlings.stdout.split())
+    assert "given: from starlings.steps.shop/0/0" in page
+    assert (
+        "how the attempt ended is not in the log shop-7 had started it the run waits for its result"
+        in page
+    )
+    assert "--answers live makes them" in page
+    assert "not_recorded: the call 'buy' has no recorded answer: the log does not have how" in page
+    assert "older version" not in page
 
 
 def test_a_deleted_beginning_names_the_archive(starlings, recorder):

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 LINES = 60  # of one difference
 CALLS = 8  # that are named
 ANSWER = 60  # characters of one answer
+_HOW_TO_CALL = (
+    "the record of its calls would have come with its end: --answers live makes them, and asks "
+    "models and tools for real (with --no-effects nothing that has an effect)"
+)
 
 
 def show_progress(said: Any) -> None:
@@ -50,6 +54,7 @@ def again_document(
         "attempt": found.ready.attempt,
         "attempts": found.made,
         "agent": again.done.agent,
+        "why_no_end": found.why_no_end,
         "ready_from": None if found.place is None else str(found.place),
         "answers": calls.answers.value,
         "same": None if differences is None else not differences,
@@ -88,7 +93,7 @@ def print_again(
         out.print(Text(printable(line), style="dim"), soft_wrap=True)
     print_table(out, ("", "recorded", "now"), list(_rows(found.done, again.done)))
     if differences is None:
-        _print_alone(out, found, again.done)
+        _print_alone(out, found, again)
     else:
         _print_compared(out, again.done, differences)
     if published:
@@ -132,12 +137,16 @@ def _rows(recorded: StepDone | None, now: StepDone) -> Iterator[Sequence[str]]:
         yield both("prompts", lambda done: clean(", ".join(done.prompts or ()) or "-"))
 
 
-def _print_alone(out: Console, found: RecordedAttempt, done: StepDone) -> None:
+def _print_alone(out: Console, found: RecordedAttempt, again: Again) -> None:
     why = f"cannot be read: {found.unread}" if found.unread else "is not in the log"
     say(out, Text(printable(f"nothing to compare with: how the attempt ended {why}")), head="· ")
     if found.started_by:
         say(out, Text(printable(f"{found.started_by} had started it")), head="  ")
-    _print_end(out, done)
+    stands = found.why_settled or "the run waits for its result (--publish)"
+    say(out, Text(printable(stands)), head="  ")
+    if again.calls.missing:
+        say(out, Text(_HOW_TO_CALL), head="  ")
+    _print_end(out, again.done)
 
 
 def _print_compared(out: Console, done: StepDone, differences: Sequence[Difference]) -> None:

@@ -162,6 +162,18 @@ class RecordedAttempt:
         """Name it as its messages do, `run/step/attempt`."""
         return f"{self.ready.run_id}/{self.ready.step_id}/{self.ready.attempt}"
 
+    @property
+    def why_no_end(self) -> str | None:
+        """Say why its end is not known, nor the calls that come with it; None: it is."""
+        if self.unread is not None:
+            return f"how this attempt ended cannot be read, and its record with it: {self.unread}"
+        if self.done is None:
+            return (
+                "the log does not have how this attempt ended, and the record of its calls comes "
+                "with that: its agent is at work on it, was killed, or ran out of time"
+            )
+        return None
+
 
 async def find_attempt(
     log: RunLog, run_id: str, step_id: str, attempt: int | None = None

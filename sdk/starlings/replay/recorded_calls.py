@@ -28,6 +28,10 @@ from starlings.agents.once import Calls, remembering
 from starlings.messages import ErrorInfo, KeptAnswers, StepFailed, TransientError
 
 _UNFORESEEN = "unexpected"  # code of an error that is none of Starlings'
+_NO_RECORD = (
+    "the log has no record of this attempt's calls (an older version made it, its agent has "
+    "records_calls=False, or it ended without a word of its agent)"
+)
 
 
 class Answers(StrEnum):
@@ -55,6 +59,7 @@ class RecordedCalls:
         answers: where answers come from.
         model: the same for models alone; None: as `answers`.
         refuse_effects: whether calls that could have an effect are never made.
+        why_none: said where nothing was recorded.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class RecordedCalls:
         answers: Answers = Answers.RECORDED,
         model: Answers | None = None,
         refuse_effects: bool = False,
+        why_none: str | None = None,
     ) -> None:
         self.answered: list[str] = []  # names of calls that the record has answered
         self.made: list[str] = []  # of those that were made now
@@ -73,6 +79,7 @@ class RecordedCalls:
         self.answers = answers
         self._model = model or answers
         self.refuses_effects = refuse_effects
+        self._why_none = why_none or _NO_RECORD
         self._now: dict[str, JsonValue] = {}
         self._taken: dict[str, str] = {}  # place in the record by a call's name now
         self._places = _by_digest(kept)
@@ -161,10 +168,7 @@ class RecordedCalls:
         if void:
             return "the recorded one does not fit any more, since the agent or its tools changed"
         if self._kept is None:
-            return (
-                "the log has no record of this attempt's calls (an older version made it, its "
-                "agent has records_calls=False, or it ended without a word of its agent)"
-            )
+            return self._why_none
         if self._kept.left_out:
             return (
                 "the attempt made no such call, or its answer was left out of the record, as "

@@ -72,7 +72,9 @@ async def run_again(
         clock: monotonic seconds, for the duration.
     """
     kept = attempt.done.kept if attempt.done is not None else None
-    calls = RecordedCalls(kept, answers=answers, refuse_effects=refuse_effects)
+    calls = RecordedCalls(
+        kept, answers=answers, refuse_effects=refuse_effects, why_none=attempt.why_no_end
+    )
     with calls.within():
         if isinstance(agent, WaitingAgent) and _is_only_looked_at(agent, kept, calls):
             return Again(await _looked_at(agent, attempt.ready, calls, clock=clock), calls)
