@@ -40,7 +40,7 @@ STOP_WITHIN_S = 30.0
 PARTITIONS = 4
 TAIL_LINES = 40
 #: The last one: whoever starts dozens of processes wants them to be compiled once.
-_NOT_INHERITED = ("KAFKA_", "STARLINGS_", "OPENAI_", "PYTHONDONTWRITEBYTECODE")
+_NOT_INHERITED = ("KAFKA_", "STARLINGS_", "OPENAI_", "OTEL_", "PYTHONDONTWRITEBYTECODE")
 
 
 @dataclass

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from starlings.service import child_traceparent, new_traceparent, parse_traceparent, trace_id
+from starlings.telemetry import callers_traceparent
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 VALID = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -51,3 +53,18 @@ def test_an_invalid_parent_is_as_none_and_begins_a_new_trace(value):
 def test_white_space_and_later_versions_are_tolerated():
     assert trace_id(f" {VALID}\n") == TRACE
     assert trace_id(f"cc-{VALID[3:]}-what-comes-later") == TRACE
+
+
+def test_the_same_seed_begins_the_same_trace_in_spans_of_their_own():
+    first, second = (parse_traceparent(child_traceparent(None, "t/0/7@5")) for _ in range(2))
+    assert first.trace_id == second.trace_id
+    assert first.span_id != second.span_id
+    assert trace_id(child_traceparent(None, "t/0/8@5")) != first.trace_id
+
+
+def test_a_client_hands_the_span_on_that_its_caller_is_in():
+    assert callers_traceparent() is None
+    span = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1))
+    with use_span(NonRecordingSpan(span)):
+        assert callers_traceparent() == f"00-{0xABC:032x}-{0xDEF:016x}-01"
+    assert callers_traceparent() is None

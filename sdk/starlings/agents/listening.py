@@ -35,13 +35,14 @@ from starlings.messages import (
     handled_id,
     run_key,
 )
-from starlings.service import KafkaPorts, child_traceparent, log_context
+from starlings.service import KafkaPorts, log_context
 
 from .agent import Agent
 from .model_port import ModelPort
 from .pace import Pace
 from .presence import BEAT_EVERY_S, registered
 from .react import react, summary_of
+from .tracing import note_reaction, reaction_span
 
 log = structlog.get_logger(__name__)
 
@@ -140,8 +141,11 @@ class EventRuntime:
         event = received.message
         if not isinstance(event, DomainEvent):
             raise InvariantBroken(f"{event.NAME} does not belong on {received.origin.topic}")
-        trace = child_traceparent(received.envelope.traceparent)
-        with log_context(run_id=event.correlation_id, traceparent=trace):
+        name = self.agent.name
+        group_id = self._ports.topics.event_group(name, event.type)
+        span = reaction_span(self._ports.tracer, name, event, received, group_id)
+        trace = span.traceparent
+        with span, log_context(run_id=event.correlation_id, traceparent=trace):
             reaction = await react(
                 self.agent,
                 event,
@@ -151,6 +155,7 @@ class EventRuntime:
                 hands_back=True,
                 replaying=received.envelope.replay is not None,
             )
+            note_reaction(span, reaction.handled)
             if await self.paces[event.type].judge(event.id, reaction.handled.error) is not None:
                 raise ReactionFailed(reaction.handled, trace)
             replay = received.envelope.replay

@@ -63,6 +63,7 @@ from .presence import BEAT_EVERY_S, registered
 from .settled import Settled
 from .stops import Stops
 from .telling import tell_end
+from .tracing import attempt_span, note_end
 from .undoing import Undoing
 from .waiting import WaitingAgent
 from .waiting_steps import WaitingSteps
@@ -106,7 +107,7 @@ class AgentRuntime:
             topic=topic,
             group_id=ports.topics.agent_group(agent.name, variant),
             concurrency=concurrency or agent.concurrency,
-            handler=self._handle,
+            handler=self._handle_traced if ports.tracer.on else self._handle,
             on_undecodable=self._bury,
             on_poison=self._bury,
             default=StepReady,
@@ -149,24 +150,32 @@ class AgentRuntime:
 
     # -- one step ------------------------------------------------------------------------------
 
-    async def _handle(self, received: Received) -> None:
+    async def _handle_traced(self, received: Received) -> None:
+        with attempt_span(self._ports.tracer, received, self.consumer.group_id) as span:
+            done = await self._handle(received, span.traceparent)
+            waits = self._waiting is not None and self._waiting.holds(received)
+            note_end(span, done, waits=waits)
+
+    async def _handle(
+        self, received: Received, trace: str = ""
+    ) -> StepDone | CompensationDone | None:
         work = received.message
         if not isinstance(work, StepReady | CompensationReady):
             raise InvariantBroken(f"{work.NAME} does not belong on {self.consumer.topic}")
-        trace = child_traceparent(received.envelope.traceparent)
+        trace = trace or child_traceparent(received.envelope.traceparent)
         with (
             log_context(run_id=work.run_id, step_id=work.step_id, traceparent=trace),
             remembering(lambda: self.claims.calls(received)),
         ):
             if self._settled.concerns(received) and await self._settled.knows(received):
-                return
+                return None
             done: StepDone | CompensationDone | None
             if isinstance(work, StepReady):
                 done = await self._work(work, received, trace)
             else:
                 done = await self._undo(work, received)
             if done is None:
-                return  # it waits: its end will be told when it comes
+                return None  # it waits: its end will be told when it comes
             error = await self.pace.judge(f"{work.run_id}/{work.step_id}", done.error)
             if error is not done.error:
                 done = done.model_copy(update={"error": error})
@@ -174,6 +183,7 @@ class AgentRuntime:
                 await self._say(done, received, trace)
             except StarlingsError:  # it is kept: what has been done is not done again
                 await tell_end(lambda end: self._say(end, received, trace), done)
+            return done
 
     async def _undo(self, ready: CompensationReady, received: Received) -> CompensationDone:
         if self._stops.covers(ready):

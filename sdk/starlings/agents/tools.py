@@ -18,6 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import to_json
 
 from starlings.messages import Amendment, Compensation, StepFailed, ToolDefinition, Usage
+from starlings.telemetry import inner_span
 
 from .context import StepContext
 from .signatures import NO_VALUE, Parameter, Signature, adapter, agent_error, read_signature
@@ -56,6 +57,7 @@ class Tool:
                 f"{what} has no description; write a docstring, since that is what models read"
             )
         self._arguments = _arguments_model(self._signature)
+        self._described = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": self.name}
 
     @property
     def definition(self) -> ToolDefinition:
@@ -94,6 +96,10 @@ class Tool:
             StepFailed: `arguments_invalid`, `output_invalid` or `output_not_json`.
             Exception: whatever the tool itself raised.
         """
+        with inner_span(f"execute_tool {self.name}", attributes=self._described):
+            return await self._call(args, ctx)
+
+    async def _call(self, args: Mapping[str, Any], ctx: StepContext) -> Result:
         try:
             read = self._read(args)
         except Exception:  # also what an author's own validator raises

@@ -39,6 +39,7 @@ from .held import Held, asked_ms_of, moment_of
 from .holding import Holding
 from .model_port import Spent
 from .stops import Stops
+from .tracing import tell_wait
 from .vigil import begin_or_end, end_surely
 from .waiting import Look, WaitingAgent, outcome_of
 
@@ -175,6 +176,8 @@ class WaitingSteps:
 
     async def done(self, done: StepDone, held: Held | None) -> None:
         """Say that a waiting step has ended."""
+        if held is not None and self._ports.tracer.on:
+            tell_wait(self._ports.tracer, held, done, now_ms=int(self._wall() * 1_000))
         await self._say(done, held)
 
     async def progress(self, held: Held, progress: JsonValue) -> None:

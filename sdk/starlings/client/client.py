@@ -35,7 +35,8 @@ from starlings.messages import (
     message_id,
     run_key,
 )
-from starlings.service import ServiceSettings, load_settings, new_traceparent
+from starlings.service import ServiceSettings, load_settings
+from starlings.telemetry import callers_traceparent
 
 from .dead_letters import DeadLetters
 from .handle import RunHandle, is_taken
@@ -159,7 +160,7 @@ class Client:
             request,
             id=message_id(run_id, request.NAME),
             subject=run_id,
-            traceparent=new_traceparent(),
+            traceparent=callers_traceparent(),
         )
         return handle
 
@@ -176,7 +177,7 @@ class Client:
             fact,
             id=ident,
             subject=run_id,
-            traceparent=new_traceparent(),
+            traceparent=callers_traceparent(),
             replay=replay,
         )
         return int(place.offset)
@@ -222,7 +223,7 @@ class Client:
         mine = correlation_id is None and event_id is None
         start = await self._end_of(made.correlation_id) if mine else None
         value, headers = await DomainEventCodec(self.codec, self.topics).encode(
-            made, traceparent=new_traceparent(), summary=summary_of(made)
+            made, traceparent=callers_traceparent(), summary=summary_of(made)
         )
         key = run_key(made.correlation_id)
         await self._publisher.forward(topic, key, value, headers=headers)

@@ -49,7 +49,7 @@ log = structlog.get_logger(__name__)
 LONGEST_WAIT_S = 600.0  # whatever a provider asks for
 _OUTAGES = frozenset({"kafka_unavailable", "blob_store"})
 
-Handler = Callable[[Received], Awaitable[None]]
+Handler = Callable[[Received], Awaitable[object]]
 Burial = Callable[[Record, Exception], Awaitable[None]]
 
 

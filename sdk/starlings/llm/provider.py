@@ -13,6 +13,7 @@ import openai
 import structlog
 
 from starlings.messages.errors import StarlingsError
+from starlings.telemetry import Span, inner_span
 
 from . import errors
 from .circuit import Circuit
@@ -66,7 +67,7 @@ class Provider:
             raise self._left_alone(wait_s)
         probe = circuit.probe
         try:
-            reply = await self._ask(question)
+            reply = await self._ask_traced(question)
         except ModelAway as error:
             self._count_failure(error, probe)
             raise
@@ -97,6 +98,29 @@ class Provider:
             retry_after_s=wait_s,
             cooldown=True,
         )
+
+    async def _ask_traced(self, question: Question) -> Reply:
+        with self._span() as span:
+            reply = await self._ask(question)
+            span.note(
+                {
+                    "gen_ai.response.model": reply.model or None,
+                    "gen_ai.usage.input_tokens": reply.usage.input_tokens,
+                    "gen_ai.usage.output_tokens": reply.usage.output_tokens,
+                }
+            )
+            return reply
+
+    def _span(self) -> Span:
+        """Begin the span of a question, by OpenTelemetry's conventions for generative AI."""
+        host = urlsplit(self.endpoint.base_url).hostname
+        about = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "openai" if self.endpoint.is_openai else host,
+            "gen_ai.request.model": self.endpoint.model,
+            "server.address": host,
+        }
+        return inner_span(f"chat {self.endpoint.model}", kind="client", attributes=about)
 
     async def _ask(self, question: Question) -> Reply:
         known = self.capabilities

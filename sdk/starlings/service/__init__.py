@@ -33,6 +33,14 @@ Rules:
 
 from __future__ import annotations
 
+from starlings.telemetry.traceparent import (
+    TraceParent,
+    child_traceparent,
+    new_traceparent,
+    parse_traceparent,
+    trace_id,
+)
+
 from .health import HealthServer, Heartbeat
 from .logging import HoldBack, RateLimit, configure_logging, log_context
 from .metrics import Metric, ServiceMetrics
@@ -46,7 +54,7 @@ from .settings import (
     settings_error,
     variable_name,
 )
-from .tracing import TraceParent, child_traceparent, new_traceparent, parse_traceparent, trace_id
+from .tracing import consumer_span, note_outcome, seed_of, used
 
 __all__ = [
     "HealthServer",
@@ -61,15 +69,19 @@ __all__ = [
     "TraceParent",
     "child_traceparent",
     "configure_logging",
+    "consumer_span",
     "default_blobs_url",
     "kafka_ports",
     "load_settings",
     "log_context",
     "new_instance_id",
     "new_traceparent",
+    "note_outcome",
     "parse_traceparent",
     "run_service",
+    "seed_of",
     "settings_error",
     "trace_id",
+    "used",
     "variable_name",
 ]

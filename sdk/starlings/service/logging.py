@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import orjson
 import structlog
 
-from .tracing import trace_id
+from starlings.telemetry.traceparent import trace_id
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -148,7 +148,7 @@ def configure_logging(
     )
     handler = logging.StreamHandler(stream)
     handler.addFilter(HoldBack())
-    handler.addFilter(RateLimit("aiokafka"))
+    handler.addFilter(RateLimit("aiokafka", "opentelemetry"))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_left_out, *shared], processors=_renderers(pretty, colors=terminal)

@@ -14,6 +14,7 @@ from starlings.kafka.connection import Connection, KafkaSettings
 from starlings.kafka.publisher import Publisher
 from starlings.kafka.seat import Seat
 from starlings.messages import AgentDefined, Topics, TopicSpec
+from starlings.telemetry import OFF, Tracer
 
 from .metrics import Metric
 from .run import ServiceContext
@@ -31,6 +32,7 @@ class KafkaPorts:
     publisher: Publisher
     topics: Topics
     seat: Seat = field(default_factory=Seat)
+    tracer: Tracer = OFF
 
 
 @asynccontextmanager
@@ -59,7 +61,9 @@ async def kafka_ports(
     await publisher.start()
     ctx.metrics.pull(Metric.PUBLISH_FAILURES, lambda: publisher.failed)
     try:
-        yield KafkaPorts(connection, codec, publisher, settings.topics, settings.seat)
+        yield KafkaPorts(
+            connection, codec, publisher, settings.topics, settings.seat, tracer=ctx.tracer
+        )
     finally:
         await publisher.stop()
 

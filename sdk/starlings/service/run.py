@@ -22,11 +22,19 @@ import structlog
 from typing_extensions import TypeVar
 
 from starlings.messages import ConfigError
+from starlings.telemetry import (
+    FLUSH_WITHIN_S,
+    OFF,
+    TelemetrySettings,
+    TelemetrySwitch,
+    Tracer,
+    open_tracer,
+)
 
 from .health import HealthServer, Heartbeat
 from .logging import configure_logging
 from .metrics import Metric, ServiceMetrics
-from .settings import ServiceSettings
+from .settings import ServiceSettings, load_settings
 
 try:
     import uvloop
@@ -55,6 +63,7 @@ class ServiceContext(Generic[S]):
     metrics: ServiceMetrics
     log: structlog.typing.FilteringBoundLogger
     instance: str
+    tracer: Tracer = OFF
 
 
 def run_service(
@@ -75,9 +84,10 @@ def run_service(
             service=name,
             instance=known.instance,
         )
-        _calm_the_collector()
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_supervise(name, main, known))
+        with _tracing(name, known.instance) as tracer:
+            _calm_the_collector()
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                return runner.run(_supervise(name, main, known, tracer))
     except Exception as error:
         if (wrong := _config_error(error)) is not None:
             print(f"{name}: {wrong}", file=sys.stderr, flush=True)  # noqa: T201 - for who starts it
@@ -91,6 +101,21 @@ def _config_error(error: BaseException) -> ConfigError | None:
     if isinstance(error, BaseExceptionGroup):
         return next(filter(None, map(_config_error, error.exceptions)), None)
     return error if isinstance(error, ConfigError) else None
+
+
+@contextmanager
+def _tracing(name: str, instance: str) -> Generator[Tracer]:
+    """Export traces where that is asked for; at the end, what is left of them."""
+    if not load_settings(TelemetrySwitch).on:
+        yield OFF
+        return
+    settings = load_settings(TelemetrySettings)
+    tracer = open_tracer(settings, service=name, instance=instance)
+    structlog.get_logger(name).info("exporting traces", sampler=settings.traces_sampler)
+    try:
+        yield tracer
+    finally:
+        tracer.close(FLUSH_WITHIN_S)
 
 
 def _calm_the_collector() -> None:
@@ -109,9 +134,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _supervise(
-    name: str, main: Callable[[ServiceContext[S]], Awaitable[None]], settings: S
+    name: str, main: Callable[[ServiceContext[S]], Awaitable[None]], settings: S, tracer: Tracer
 ) -> int:
-    context = _context(name, settings)
+    context = _context(name, settings, tracer)
     context.health.start()
     beats = asyncio.create_task(_beat(context.heartbeat))
     try:
@@ -122,7 +147,7 @@ async def _supervise(
         context.health.stop()
 
 
-def _context(name: str, settings: S) -> ServiceContext[S]:
+def _context(name: str, settings: S, tracer: Tracer) -> ServiceContext[S]:
     heartbeat = Heartbeat(settings.heartbeat_limit_s)
     metrics = ServiceMetrics()
     metrics.pull(Metric.LOOP_AGE, heartbeat.age_s)
@@ -138,6 +163,7 @@ def _context(name: str, settings: S) -> ServiceContext[S]:
         metrics=metrics,
         log=structlog.get_logger(name),
         instance=settings.instance,
+        tracer=tracer,
     )
 
 

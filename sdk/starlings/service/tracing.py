@@ -1,72 +1,70 @@
-"""W3C trace context: which messages belong to one request, across every service.
+"""Spans of messages that a service consumes: where a message lay, and how its work ended.
 
-A `traceparent` header is read tolerantly: whatever is not valid counts as absent, so that a foreign
-producer's mistake starts a new trace and never stops a message.
-
-Source: W3C Trace Context, Recommendation of 23 November 2021, section 3.2.
+Names are those of OpenTelemetry's conventions for messaging and generative AI where there is one,
+else `starlings.…`. No task, input, output or argument is among them.
 """
 
 from __future__ import annotations
 
-import os
-import random
-import re
-from typing import NamedTuple
-
-_FIELDS = re.compile(r"^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$")
-_NO_TRACE = "0" * 32
-_NO_SPAN = "0" * 16
-_SAMPLED = "01"
-_spans = random.Random()  # noqa: S311 - asking the kernel for each span costs ten times as much
+from starlings.kafka.codec import Received
+from starlings.messages import ErrorInfo, Usage
+from starlings.telemetry import Attributes, Span, Tracer
 
 
-class TraceParent(NamedTuple):
-    """The fields of a `traceparent`; `str()` writes the header."""
+def consumer_span(
+    tracer: Tracer,
+    name: str,
+    received: Received,
+    *,
+    group_id: str | None,
+    attributes: Attributes,
+) -> Span:
+    """Begin the span of what a message asks for; it goes on with the message's trace.
 
-    trace_id: str
-    span_id: str
-    flags: str = _SAMPLED
-
-    def __str__(self) -> str:
-        """Write it as version 00, the one version there is."""
-        return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
-
-
-def parse_traceparent(value: str | None) -> TraceParent | None:
-    """Read a `traceparent`; None where it is missing or invalid.
-
-    A version above 00 is read by its first four fields, as the recommendation asks.
+    Of a message that has none, all who read it begin the same.
     """
-    match = _FIELDS.match(value.strip()) if value else None
-    if match is None:
-        return None
-    version, trace_id, span_id, flags, rest = match.groups()
-    if version == "ff" or trace_id == _NO_TRACE or span_id == _NO_SPAN:
-        return None
-    if version == "00" and rest:
-        return None
-    return TraceParent(trace_id, span_id, flags)
+    origin, envelope = received.origin, received.envelope
+    where: Attributes = {
+        "messaging.system": "kafka",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": origin.topic,
+        "messaging.destination.partition.id": str(origin.partition),
+        "messaging.kafka.offset": origin.offset,
+        "messaging.consumer.group.name": group_id,
+        "messaging.message.id": envelope.id,
+        "starlings.replay": envelope.replay,
+    }
+    return tracer.span(
+        name,
+        parent=envelope.traceparent,
+        seed=seed_of(received),
+        kind="consumer",
+        attributes={**where, **attributes},
+    )
 
 
-def new_traceparent() -> str:
-    """Begin a trace: a new trace id with its first span."""
-    return str(TraceParent(os.urandom(16).hex(), os.urandom(8).hex()))
+def seed_of(received: Received) -> str:
+    """Name a message that has no trace, the same for all who read it."""
+    return f"{received.origin}@{received.timestamp_ms}"
 
 
-def child_traceparent(parent: str | None) -> str:
-    """Go on with a trace in a new span; begin one where there is no valid parent."""
-    found = parse_traceparent(parent)
-    if found is None:
-        return new_traceparent()
-    return str(TraceParent(found.trace_id, _new_span_id(), found.flags))
+def note_outcome(
+    span: Span, outcome: str, *, usage: Usage | None, failure: ErrorInfo | None
+) -> None:
+    """Say how work ended, what models used for it, and why it failed where it did."""
+    span.note({"starlings.outcome": outcome, **used(usage)})
+    if failure is not None:
+        span.fail(failure.code, failure.message)
 
 
-def _new_span_id() -> str:
-    """Make an id that is unique, and no secret."""
-    return f"{_spans.getrandbits(64) or 1:016x}"
-
-
-def trace_id(value: str | None) -> str | None:
-    """Take the trace id out of a `traceparent`, for log lines; None where there is none."""
-    found = parse_traceparent(value)
-    return found.trace_id if found else None
+def used(usage: Usage | None) -> Attributes:
+    """Say what models used."""
+    if usage is None:
+        return {}
+    return {
+        "gen_ai.response.model": usage.model,
+        "gen_ai.usage.input_tokens": usage.input_tokens,
+        "gen_ai.usage.output_tokens": usage.output_tokens,
+        "starlings.model_calls": usage.calls,
+        "starlings.cost_usd": usage.cost_usd,
+    }

@@ -35,6 +35,7 @@ from starlings.messages import (
     RetryRequested,
     RunDone,
     RunForked,
+    RunSnapshot,
     TimerFired,
     TransientError,
     UndecodableMessage,
@@ -51,6 +52,7 @@ from .outbox import NO_CAUSE, Cause, Parcel
 from .reporting import Reporting
 from .surroundings import Surroundings
 from .timers import TimerQueue
+from .traces import RunTraces
 from .upkeep import Upkeep
 
 log = structlog.get_logger()
@@ -90,7 +92,7 @@ class Partition:
         self._unread: list[tuple[ConsumerRecord, UndecodableMessage]] = []
         self._upkeep = Upkeep(place, around)
         self._reporting = Reporting(place.partition, every_s=around.state_report_s)
-        self._traces: dict[str, str] = {}
+        self._traces = RunTraces(around.tracer)
 
     @property
     def recovering(self) -> bool:
@@ -169,8 +171,10 @@ class Partition:
         change = self.ledger.fold(place, received.message)
         if isinstance(received.message, _BEGINS):
             self._count.runs_begun += isinstance(change, Change)
-            if isinstance(change, Change) and received.envelope.traceparent:
-                self._traces[run_id] = received.envelope.traceparent
+            if isinstance(change, Change):
+                self._traces.begin(run_id, received)
+        elif isinstance(received.message, RunSnapshot) and run_id in self.ledger.runs:
+            self._traces.resume(run_id, received)
         if not parked and run_id in self.ledger.parked:
             await self._report_parked(run_id, record)
         return _Read(run_id, change, Cause(received.envelope.id, received.envelope.traceparent))
@@ -192,7 +196,7 @@ class Partition:
         change = self.ledger.end(place, run_id, generation)
         if run_id not in self.ledger.runs:  # else it was an end of the past
             self._upkeep.forget(run_id)
-            self._traces.pop(run_id, None)
+            self._traces.forget(run_id)
             self._count.runs_ended += run is not None
         return _Read(run_id, change)
 
@@ -269,7 +273,9 @@ class Partition:
             self.timers.add(run.run_id, timer)
         self._count.decisions += len(decisions)
         if cause.traceparent is None:  # a timer, a word from kcat: the trace is the run's
-            cause = cause._replace(traceparent=self._traces.get(run.run_id))
+            cause = cause._replace(traceparent=self._traces.of(run.run_id))
+        if self._around.tracer.on:
+            self._traces.tell_ends(run, decisions, cause)
         try:
             self._outgoing += [self._around.outbox.parcel(run, d, cause) for d in decisions]
         except Exception as error:
@@ -300,10 +306,8 @@ class Partition:
 
     def tend_slowly(self) -> None:
         """Do what can wait a second."""
-        if len(self._traces) > len(self.ledger.runs):  # parked runs, and ends without headers
-            for run_id in self._traces.keys() - self.ledger.runs.keys():
-                del self._traces[run_id]
-        self._upkeep.tend(self.ledger)
+        self._traces.keep_only(self.ledger.runs.keys())
+        self._upkeep.tend(self.ledger, self._traces)
         self._reporting.tend(self.ledger)
 
     def commit_point(self) -> tuple[int, str]:

@@ -117,6 +117,7 @@ class Coordinator:
             counters=self.counters,
             blob_patience_s=settings.blob_patience_s,
             state_report_s=settings.state_report_s,
+            tracer=ports.tracer,
         )
 
     def not_ready(self) -> str | None:

@@ -9,6 +9,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from starlings.choreography import CarryPolicy
 from starlings.kafka.codec import Codec
+from starlings.telemetry import OFF, Tracer
 
 from .decoding import Bury
 from .outbox import Outbox
@@ -43,3 +44,4 @@ class Surroundings:
     counters: Counters = field(default_factory=Counters)
     blob_patience_s: float = 120.0
     state_report_s: float = 30.0
+    tracer: Tracer = OFF

@@ -15,8 +15,9 @@ from aiokafka.errors import KafkaError
 from starlings.choreography import Ledger
 from starlings.messages import StarlingsError, snapshot_id
 
-from .outbox import Parcel
+from .outbox import Cause, Parcel
 from .surroundings import Surroundings
+from .traces import RunTraces
 
 log = structlog.get_logger()
 
@@ -44,16 +45,16 @@ class Upkeep:
         self._said_again.discard(run_id)
         self._carrying.pop(run_id, None)
 
-    def tend(self, ledger: Ledger) -> None:
+    def tend(self, ledger: Ledger, traces: RunTraces) -> None:
         """Carry runs forward, and begin to answer repeated plans."""
         self._said_again &= ledger.repeated.keys()
         if ledger.recovering:
             return
-        self._around.outbox.send(self._snapshots(ledger))
+        self._around.outbox.send(self._snapshots(ledger, traces))
         if self._answering is None or self._answering.done():
             self._answering = asyncio.create_task(self._repeat_ends(ledger))
 
-    def _snapshots(self, ledger: Ledger) -> list[Parcel]:
+    def _snapshots(self, ledger: Ledger, traces: RunTraces) -> list[Parcel]:
         """Carry old runs forward: a few at a time, and not many steps at once."""
         parcels: list[Parcel] = []
         anchors = ledger.anchors
@@ -69,7 +70,8 @@ class Upkeep:
             fact = ledger.carry(run_id)
             self._carrying[run_id] = fact.as_of
             ident = snapshot_id(run_id, fact.plan_offset, fact.as_of)
-            parcels.append(self._around.outbox.on_events(run_id, ident, fact))
+            begun_by = Cause(traceparent=traces.of(run_id))
+            parcels.append(self._around.outbox.on_events(run_id, ident, fact, begun_by))
             steps += len(ledger.runs[run_id].order)
             if steps >= CARRY_STEPS_PER_ROUND:
                 break

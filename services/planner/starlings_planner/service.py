@@ -59,9 +59,11 @@ from starlings.service import (
     load_settings,
     log_context,
 )
+from starlings.telemetry import Span
 
 from .model_pace import ModelPace
 from .settings import PlannerSettings
+from .tracing import note_amendment, note_plan, planning_span
 
 log = structlog.get_logger(__name__)
 
@@ -165,11 +167,18 @@ class PlannerService:
         if not isinstance(request, RunRequested):
             raise InvariantBroken(f"{request.NAME} does not belong on {self.consumer.topic}")
         run_id = request.run_id or _run_id_of(received.key, received)
-        trace = child_traceparent(received.envelope.traceparent)
-        with log_context(run_id=run_id, traceparent=trace):
+        with (
+            self._span("plan", run_id, received) as span,
+            log_context(run_id=run_id, traceparent=span.traceparent),
+        ):
             agents, alive = await self._agents_for(request.plan)
             outcome = await self._plan(request, run_id, agents, alive)
-            await self._say(outcome, received.envelope.id, trace)
+            note_plan(span, outcome)
+            await self._say(outcome, received.envelope.id, span.traceparent)
+
+    def _span(self, name: str, run_id: str, received: Received) -> Span:
+        group_id = self.consumer.group_id
+        return planning_span(self._ports.tracer, name, run_id, received, group_id)
 
     async def _plan(
         self, request: RunRequested, run_id: str, agents: dict[str, AgentDefined], alive: set[str]
@@ -182,13 +191,16 @@ class PlannerService:
         )
 
     async def _plan_anew(self, ready: ReplanReady, received: Received) -> None:
-        trace = child_traceparent(received.envelope.traceparent)
-        with log_context(run_id=ready.run_id, traceparent=trace):
+        with (
+            self._span("replan", ready.run_id, received) as span,
+            log_context(run_id=ready.run_id, traceparent=span.traceparent),
+        ):
             agents, alive = await self._agents_for(None)
             proposed = await self._asked(
                 lambda: self._replanner.replan(ready, agents=agents, alive=alive)
             )
-            await self._propose(proposed, received.envelope.id, trace)
+            note_amendment(span, proposed)
+            await self._propose(proposed, received.envelope.id, span.traceparent)
 
     async def _asked(self, ask: Callable[[], Awaitable[_Told]]) -> _Told:
         """Ask the model, at the pace that its provider asks for."""

@@ -24,7 +24,7 @@ from starlings.messages import (
     snapshot_id,
 )
 
-from .conftest import step, work_id
+from .conftest import TRACE, step, work_id
 from .faults import CutWire
 
 pytestmark = pytest.mark.kafka
@@ -149,6 +149,7 @@ async def test_a_run_carried_forward_is_restored_from_its_snapshot_and_finished(
     [carried] = await stage.see(lambda: stage.all(RunSnapshot, "r"), "a snapshot")
     assert carried.message.plan_offset == planned
     assert carried.id == snapshot_id("r", planned, carried.message.as_of)
+    assert carried.headers["traceparent"] == TRACE.encode()
     await stage.see(lambda: _moved(stage, planned + 1_000), "restore_from passes the plan")
     assert first.coordinator.counters.carried == 1
     await first.crash()
@@ -158,6 +159,7 @@ async def test_a_run_carried_forward_is_restored_from_its_snapshot_and_finished(
     await stage.done("r", "b", 2)
     work = await stage.work("r", "c")
     assert [d.output for d in work.message.context] == [{"kept": True}, 2]
+    assert work.headers["traceparent"] == TRACE.encode()  # what made it ready had none
     await stage.done("r", "c", 3)
     assert (await stage.end("r")).output == 3
 
