@@ -13,15 +13,15 @@ COPY services/coordinator/pyproject.toml /src/services/coordinator/
 COPY services/agents/pyproject.toml /src/services/agents/
 ARG EXTRAS=""
 RUN --mount=type=cache,target=/var/cache/pip \
-    python -m images.install foreign /opt/starlings "starlings-agents[$EXTRAS]"
+    python -m images.install foreign /opt/starlings "starlings-agents[$EXTRAS]" 'starlings[otlp]'
 
 FROM libraries AS own
 COPY sdk /src/sdk
 COPY services /src/services
 ARG EXTRAS=""
 RUN --mount=type=cache,target=/var/cache/pip \
-    python -m images.install own /opt/starlings-own "starlings-agents[$EXTRAS]" \
- && python -m images.install sbom /opt/starlings-own/sbom.cdx.json "starlings-agents[$EXTRAS]"
+    python -m images.install own /opt/starlings-own "starlings-agents[$EXTRAS]" 'starlings[otlp]' \
+ && python -m images.install sbom /opt/starlings-own/sbom.cdx.json "starlings-agents[$EXTRAS]" 'starlings[otlp]'
 
 # --- the base without pip, documents and caches, compiled; one layer, the same below every image
 FROM ${PYTHON} AS bare

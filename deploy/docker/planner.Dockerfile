@@ -11,14 +11,14 @@ COPY services/planner/pyproject.toml /src/services/planner/
 COPY services/coordinator/pyproject.toml /src/services/coordinator/
 COPY services/agents/pyproject.toml /src/services/agents/
 RUN --mount=type=cache,target=/var/cache/pip \
-    python -m images.install foreign /opt/starlings starlings-planner 'starlings[cli]'
+    python -m images.install foreign /opt/starlings starlings-planner 'starlings[cli,otlp]'
 
 FROM libraries AS own
 COPY sdk /src/sdk
 COPY services /src/services
 RUN --mount=type=cache,target=/var/cache/pip \
-    python -m images.install own /opt/starlings-own starlings-planner 'starlings[cli]' \
- && python -m images.install sbom /opt/starlings-own/sbom.cdx.json starlings-planner 'starlings[cli]'
+    python -m images.install own /opt/starlings-own starlings-planner 'starlings[cli,otlp]' \
+ && python -m images.install sbom /opt/starlings-own/sbom.cdx.json starlings-planner 'starlings[cli,otlp]'
 
 # --- the base without pip, documents and caches, compiled; one layer, the same below every image
 FROM ${PYTHON} AS bare
