@@ -219,6 +219,12 @@ async def test_a_judge_says_whether_they_mean_the_same(shadow, runs, answers, co
         ),
         (["--agent", "teller", "--candidate", f"{FILE}:good", "--run", "r9"], "of the runs r9"),
         (["--agent", "teller", "--candidate", f"{FILE}:good", "--name", "A b"], "cannot name"),
+        (["--agent", "teller"], "no installed package offers an agent 'teller'"),
+        (["--agent", "teller"], "say where it is: --candidate module:agent"),
+        (
+            ["--agent", "teller", "--candidate", f"{FILE}:good", "--report", "nowhere/x.jsonl"],
+            "there is no folder nowhere",
+        ),
     ],
 )
 async def test_what_cannot_be_meant_is_refused_in_words(system, runs, argv, said):
@@ -227,6 +233,13 @@ async def test_what_cannot_be_meant_is_refused_in_words(system, runs, argv, said
     assert refused.code == 2, refused.stdout
     text = " ".join(refused.stderr.replace("│", " ").split())
     assert any(each in text for each in said.split("|")), text
+
+
+async def test_the_latest_run_may_be_meant(shadow, runs):
+    ended = await shadow("good", "--again", "--run", "latest", "--json")
+    assert ended.code == 0, ended.stderr
+    (row,) = ended.document["results"]
+    assert row["run_id"] in runs
 
 
 async def test_steps_whose_blobs_are_gone_make_no_comparison(system, shadow, tmp_path):

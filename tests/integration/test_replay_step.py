@@ -10,7 +10,7 @@ import pytest
 from support.command_line import CommandLine, command_line
 from support.recorded_steps import AGENT, CODE, RUN, TOPICS, Recorder, recorded, recorder_in
 
-from starlings.messages import KeptAnswers, Plan, StepStarted
+from starlings.messages import KeptAnswers, Plan, RunDone, StepStarted
 
 
 @pytest.fixture
@@ -207,7 +207,21 @@ def test_a_blob_that_is_gone_is_named(starlings, recorder, tmp_path):
     assert "blob" in starlings.stderr
     # where only what the agent ended with is gone, it still runs
     assert replay(starlings, file, "--answers", "live", step="tea") == 0
-    assert "how the attempt ended cannot be read" in " ".join(starlings.stdout.split())
+    page = " ".join(starlings.stdout.split())
+    assert "how the attempt ended cannot be read" in page
+    assert "the attempt has a result in the log, which cannot be read" in page
+
+
+def test_what_is_gone_is_not_blamed_on_an_end_that_cannot_be_read(starlings, recorder, tmp_path):
+    recorder.begin()
+    recorder.do("tea", work=False)
+    done = RunDone(run_id=RUN, outcome="completed", text="x" * 400_000)
+    recorder.say(done, f"{RUN}/run_done")
+    late = [r for r in recorder.records if r.topic == TOPICS.events][2:]
+    file = recorder.archive(late, begin=late[0].offset)
+    shutil.rmtree(tmp_path / "blobs")
+    assert replay(starlings, file, step="tea") == 2
+    assert "is not known any more: retention has deleted it" in starlings.stderr
 
 
 def test_agents_are_found_by_name_in_the_project_and_missing_ones_are_said_to_be(

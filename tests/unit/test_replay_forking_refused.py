@@ -114,6 +114,9 @@ def test_where_no_snapshot_tells_of_a_beginning_that_is_gone_an_archive_is_asked
     early = Log().tell(ok("c", 3), *later.facts)
     with pytest.raises(CommandRefused, match=r"complete from offset 40.*--from FILE"):
         early.fork(until=FIRST)
+    unread = without.lose("r/run_done", kind="run_done")
+    with pytest.raises(CommandRefused, match=r"beginning of run r is gone.*--from FILE"):
+        unread.fork()
 
 
 def test_a_result_that_cannot_be_read_is_done_anew_only_where_somebody_says_so():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from aiokafka import ConsumerRecord
 from support.incident_files import fact, golden_incident, of, wrote
 
 from starlings import Agent, StepContext
@@ -12,6 +13,7 @@ from starlings.blobs import BlobStore
 from starlings.messages import ConfigError
 from starlings.replay.incident import IncidentUnusable
 from starlings.testing import replay_incident
+from starlings.testing.incident import IncidentReplay
 
 WORDS = {"s1": 50, "s2": 2, "s3": 100}
 
@@ -112,6 +114,24 @@ def test_a_gap_is_no_difference_but_a_file_that_is_not_whole(demo):
     changed(demo, lose)
     with pytest.raises(IncidentUnusable, match=r"1 of .* are missing; write the file anew"):
         replay_incident(demo)
+
+
+async def test_what_an_agent_forgot_is_nothing_that_cannot_be_read(tmp_path):
+    forgot = ConsumerRecord(
+        topic="t.checkpoints.math",
+        partition=0,
+        offset=0,
+        timestamp=1_790_000_000_000,
+        timestamp_type=0,
+        key=b"r1/s1/1",
+        value=None,
+        checksum=None,
+        serialized_key_size=-1,
+        serialized_value_size=-1,
+        headers=(),
+    )
+    path = await wrote(tmp_path, forgot, fact("plan_created"))
+    assert [error for error in IncidentReplay(path).unread if "checkpoints" in error] == []
 
 
 async def test_a_value_that_is_not_in_the_file_is_named_with_the_way_to_it(tmp_path):

@@ -63,10 +63,10 @@ def builtin_agents() -> list[Agent]:
     return agents
 
 
-def find_agent(name: str, spec: str | None = None) -> Agent:
+def find_agent(name: str, spec: str | None = None, *, option: str = "--agent") -> Agent:
     """Load the agent of a name: from `spec`, else from the project in this folder or a package.
 
-    Where `spec` names one agent, that is it, whatever its name.
+    Where `spec` names one agent, that is it, whatever its name; `option` is how one is named.
 
     Raises:
         ConfigError: there is none, or several that could be meant.
@@ -85,7 +85,7 @@ def find_agent(name: str, spec: str | None = None) -> Agent:
         return offers[0].load()
     raise _error(
         f"no installed package offers an agent {name!r}, nor does a pyproject.toml in this folder; "
-        "say where it is: --agent module:agent, or --agent file.py:agent"
+        f"say where it is: {option} module:agent, or {option} file.py:agent"
     )
 
 

@@ -28,8 +28,8 @@ LINES = 60  # of one difference
 CALLS = 8  # that are named
 ANSWER = 60  # characters of one answer
 _HOW_TO_CALL = (
-    "the record of its calls would have come with its end: --answers live makes them, and asks "
-    "models and tools for real (with --no-effects nothing that has an effect)"
+    "the record of its calls comes with its end, so nothing answers them here: --answers live "
+    "makes them, and asks models and tools for real (with --no-effects nothing that has an effect)"
 )
 
 

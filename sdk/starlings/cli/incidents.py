@@ -10,11 +10,14 @@ from typing import Any
 from starlings.blobs import BlobStore
 from starlings.kafka.codec import Codec
 from starlings.replay import read_archive
+from starlings.replay.carried_blobs import blobs_of
 from starlings.replay.incident import IncidentHeader
 from starlings.replay.run_records import ArchivedLog, LiveLog, RunRecords, find_run
 from starlings.service import ServiceSettings, load_settings
 
+from .event_source import latest_in
 from .following import run_named
+from .options import LATEST
 from .printing import clean, console, print_table
 from .reach import client
 
@@ -26,13 +29,17 @@ async def recorded_run(
     """Find all of a run, on Kafka or in an archive; with it the blob store and the prefix."""
     settings = load_settings(ServiceSettings)
     store = BlobStore(settings.blobs_url)
-    codec = Codec(source="starlings/cli", blobs=store)
     if archive is not None:
-        log = ArchivedLog(read_archive(archive))
-        yield await find_run(log, codec, name), store, log.topics.prefix
+        read = read_archive(archive)
+        log = ArchivedLog(read)
+        named = latest_in(read) if name == LATEST else name
+        with blobs_of(read, store) as blobs:
+            codec = Codec(source="starlings/cli", blobs=blobs)
+            yield await find_run(log, codec, named), blobs, log.topics.prefix
         return
     async with client() as kafka:
         run_id = (await run_named(kafka, name)).run_id
+        codec = Codec(source="starlings/cli", blobs=store)
         live = LiveLog(kafka.connection, kafka.topics)
         yield await find_run(live, codec, run_id), store, kafka.topics.prefix
 

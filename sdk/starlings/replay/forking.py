@@ -29,15 +29,18 @@ from starlings.messages import (
     RetryPolicy,
     RunForked,
     RunOptions,
+    RunSnapshot,
     Step,
     StepDone,
 )
 from starlings.messages.plan import normalise_plan
 from starlings.planning import with_retries
 
+from .entries import BEGINNINGS
 from .inheritance import Inheritance, chosen, inheritance
 from .recorded import RecordedRun
 
+_BEGINNINGS = frozenset({*BEGINNINGS, RunSnapshot.NAME})
 OF_MODELS = tuple(ModelOverride.model_fields)
 OF_STEPS = ("task", "input", "args", "tool")
 _SHOWN = 60
@@ -122,8 +125,8 @@ def _why_nothing(told: RecordedRun) -> str:
     first = now.first.origin.offset
     if told.until is not None and told.until < first:
         return f"run {run_id} had not begun by offset {told.until}: its facts begin at {first}"
-    if told.unreadable:
-        worst = told.unreadable[0]
+    worst = next((lost for lost in told.unreadable if lost.type in _BEGINNINGS), None)
+    if worst is not None:
         return f"run {run_id} cannot be forked: {worst.type or worst.id} {worst.problem}"
     if now.run is not None:
         return (

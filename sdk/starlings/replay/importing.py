@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +43,7 @@ from .selection import named_run, named_type
 UNDER_WAY = 5_000
 STOP_WITHIN_S = 10.0
 SELECTED = "selected"  # field of an archive's header: records were chosen, so gaps mean nothing
+HOLDS = "holds"  # of an incident's: so many records of one run, by topic, and those beside it not
 _GAPS_SHOWN = 4
 #: Times are kept as they are told, and no retention counts them as old.
 COPY_SETTINGS = {
@@ -70,6 +72,7 @@ def examine(archive: Archive) -> Examined:
         ArchiveDamaged: it is not whole.
     """
     found, ends = Examined(), dict[TopicPartition, int]()
+    counts: Counter[str] = Counter()
     firsts: dict[TopicPartition, int] = {}
     for each in archive.header.ranges:
         found.partitions[each.topic] = max(found.partitions[each.topic], each.partition + 1)
@@ -79,9 +82,13 @@ def examine(archive: Archive) -> Examined:
         ends[place] = record.offset + 1
         found.partitions[place.topic] = max(found.partitions[place.topic], place.partition + 1)
         found.records += 1
+        counts[record.topic] += 1
         found.snapshots += named_type(record) == RunSnapshot.NAME
     found.repeated = archive.repeated
-    if not (archive.header.model_extra or {}).get(SELECTED):
+    extra = archive.header.model_extra or {}
+    if isinstance(held := extra.get(HOLDS), dict):
+        found.gaps = list(_missing_of_one_run(held, counts))
+    elif not extra.get(SELECTED):
         found.gaps = [_gap(*gap) for gap in archive.gaps]
         found.gaps += _missing_at_the_ends(archive, firsts, ends)
     return found
@@ -99,6 +106,12 @@ def _missing_at_the_ends(
         if end < each.end:
             missing.append(_gap(each.place, end, each.end))
     return missing
+
+
+def _missing_of_one_run(held: dict[str, Any], there: Counter[str]) -> Iterator[str]:
+    for topic, count in held.items():
+        if isinstance(count, int) and there[topic] < count:
+            yield f"{count - there[topic]:,} of {count:,} records of {topic}"
 
 
 def _gap(place: TopicPartition, first: int, end: int) -> str:
@@ -258,7 +271,13 @@ def check_target(archive: Archive, *, target: str | None, live: Topics, into_liv
             "say where to: --prefix copy. makes topics of its own for the import; nothing is "
             "written to those of this installation unless you say --into-live"
         )
-    chosen = live if target is None else Topics(target)
+    try:
+        chosen = live if target is None else Topics(target)
+    except ConfigError:
+        raise ConfigError(
+            f"--prefix {target!r} has characters that Kafka forbids; take letters, digits, '.', "
+            "'_' or '-'"
+        ) from None
     of = {live.prefix: "this installation", archive.header.prefix: "the archive's own installation"}
     if chosen.prefix in of and not into_live:
         raise ConfigError(

@@ -168,7 +168,7 @@ class IncidentWriter:
             ranges=self._ranges(),
             run_id=self._found.run_id,
             status=view.status,
-            ended=view.done is not None or view.rejected is not None,
+            ended=view.done is not None or view.rejected is not None or self._found.end_unread,
             since=view.since,
             holds=dict(Counter(record.topic for record in self._records)),
             blobs=blobs,

@@ -25,6 +25,7 @@ from starlings.messages import (
     InvariantBroken,
     Message,
     Origin,
+    RunDone,
     StarlingsError,
     StepDone,
     StepReady,
@@ -39,11 +40,13 @@ from starlings.messages import (
 )
 
 from .archive import Archive
+from .entries import BEGINNINGS
 from .ranges import ranges_of
 from .reading import LogReader
 
 AROUND_MS = 60_000  # between a step's release and the word that it was released, at the most
 _MADE = (StepScheduled, StepStarted, StepDone)
+_BEGINNINGS = frozenset({*BEGINNINGS, StepReady.NAME})
 
 
 class AttemptNotFound(StarlingsError):  # noqa: N818 - says what is the case
@@ -201,7 +204,7 @@ async def find_attempt(
         made=reading.made,
         started_by=reading.started.get(number, ""),
         why_settled=reading.why_settled(number),
-        unread=reading.unread.get(attempt_id(run_id, step_id, number, StepDone.NAME)),
+        unread=reading.why_unread(number),
     )
 
 
@@ -301,10 +304,16 @@ class _Reading:
             f"{self._unread_or_deleted()}"
         )
 
+    def why_unread(self, number: int) -> str | None:
+        """Say why the end of an attempt cannot be read; None: it can, or there is none."""
+        return self.unread.get(attempt_id(self.run_id, self.step_id, number, StepDone.NAME))
+
     def _unread_or_deleted(self) -> str:
-        if self.unread:
-            ident, why = next(iter(self.unread.items()))
-            return f"{ident} cannot be read: {why}"
+        """Name what cannot be read of what tells it: without a run its beginning, or the work."""
+        for ident, why in self.unread.items():
+            kind = ident.rpartition("/")[2]
+            if kind in _BEGINNINGS or (self.run is not None and kind != RunDone.NAME):
+                return f"{ident} cannot be read: {why}"
         return (
             "retention has deleted it; an archive that was exported earlier may have it: --from "
             "FILE"
@@ -335,6 +344,8 @@ class _Reading:
         step = self.run.steps.get(self.step_id) if self.run else None
         if number in self.ends:
             return "the attempt has its result in the log, and the first one counts"
+        if self.why_unread(number) is not None:
+            return "the attempt has a result in the log, which cannot be read; the first one counts"
         if self.run is None or step is None:
             return "the log does not tell how the run stands"
         if self.ended or self.run.phase in (RunPhase.ENDING, RunPhase.ENDED):

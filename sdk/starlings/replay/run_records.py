@@ -22,6 +22,8 @@ from starlings.messages import (
     ConfigError,
     EventHandled,
     Headers,
+    PlanRejected,
+    RunDone,
     StarlingsError,
     Topics,
     header,
@@ -32,10 +34,12 @@ from starlings.messages import (
 from .archive import Archive
 from .ranges import Range, ranges_of
 from .reading import LogReader
+from .selection import named_type
 
 CLOCKS_DIFFER_MS = 600_000  # records of other topics bear the time of whoever wrote them
 WAITED_MS = 7 * 86_400_000  # a request may have waited for its planner as long as it was kept
 _FACTS = "facts."
+_ENDS = frozenset({PlanRejected.NAME, RunDone.NAME})
 
 Wanted = Callable[[str], bool]
 
@@ -44,6 +48,7 @@ class RecordedLog(Protocol):
     """Topics of one installation, read as often as is needed."""
 
     topics: Topics
+    where: str  # said of what is not there
 
     async def ranges(self, wanted: Wanted, *, since_ms: int | None = None) -> list[Range]:
         """List what there is of the topics that are wanted."""
@@ -54,6 +59,8 @@ class RecordedLog(Protocol):
 
 class LiveLog:
     """The topics as they lie on Kafka now."""
+
+    where = "in the log; `starlings runs` lists what there is"
 
     def __init__(self, connection: Connection, topics: Topics) -> None:
         self.topics = topics
@@ -74,6 +81,7 @@ class ArchivedLog:
 
     def __init__(self, archive: Archive) -> None:
         self.topics = Topics(archive.header.prefix)
+        self.where = f"in {archive.path}"
         self._archive = archive
 
     async def ranges(self, wanted: Wanted, *, since_ms: int | None = None) -> list[Range]:  # noqa: ARG002 - a file is read as a whole
@@ -102,6 +110,7 @@ class RunRecords:
     ranges: list[Range] = field(default_factory=list)
     agents: set[str] = field(default_factory=set)
     strange: list[str] = field(default_factory=list)
+    end_unread: bool = False  # one of those is the run's end
     reacts: bool = False
 
     @property
@@ -127,9 +136,7 @@ async def find_run(log: RecordedLog, codec: Codec, run_id: str) -> RunRecords:
     found = RunRecords(run_id, RunView(run_id))
     await _facts(log, codec, found)
     if not found.records:
-        raise RunNotFound(
-            f"there is no run {run_id!r} in the log; `starlings runs` lists what there is"
-        )
+        raise RunNotFound(f"there is no run {run_id!r} {log.where}")
     _insist_on_a_beginning(found)
     for wanted, since_ms in _elsewhere(log.topics, found):
         ranges = await log.ranges(wanted, since_ms=since_ms)
@@ -153,6 +160,7 @@ async def _facts(log: RecordedLog, codec: Codec, found: RunRecords) -> None:
             received = await codec.decode(record)
         except StarlingsError as error:
             found.strange.append(str(error))
+            found.end_unread |= named_type(record) in _ENDS
             continue
         if received is not None and getattr(received.message, "run_id", None) == found.run_id:
             found.view.add(received)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 _OWN_SECRETS = "STARLINGS_SECRET_"
 _SHORTEST_SETTING = 8
+_FOLDERS = frozenset({"PWD", "OLDPWD"})  # of a shell, which sound like passwords
 _WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NO_LETTER = re.compile(r"[^a-z0-9]+")
 _LAST_WORDS = re.compile(
@@ -84,6 +85,7 @@ def secrets_of_environment(
         value: name.removeprefix(_OWN_SECRETS)
         for name, value in environment.items()
         if (name.startswith(_OWN_SECRETS) or is_secret_name(name))
+        and name not in _FOLDERS
         and len(value) >= _SHORTEST_SETTING
     }
     return found | dict(_of_folder(folder) if folder is not None else ())

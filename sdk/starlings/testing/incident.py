@@ -68,6 +68,8 @@ class IncidentReplay:
         works: dict[tuple[str, int], StepReady] = {}
         ends: dict[tuple[str, int], StepDone] = {}
         async for record, codec in self._records():
+            if record.value is None:  # an agent forgets what it kept of work that has ended
+                continue
             try:
                 received = await codec.decode(record)
             except StarlingsError as error:

@@ -157,6 +157,8 @@ def test_secrets_of_the_process_are_taken_out_and_named_by_their_variables(tmp_p
         "OPENAI_API_KEY": "own-model-key-1",
         "HOME": "/home/somebody",
         "KAFKA_SASL_PASSWORD": "none",
+        "PWD": "/home/somebody/shop",  # the folder of a shell, and no password
+        "OLDPWD": "/home/somebody",
     }
     known = secrets_of_environment(environment, folder=tmp_path)
     assert known == {

@@ -63,16 +63,18 @@ async def export(
     )
     if output == STDOUT and json:
         raise typer.BadParameter("--json tells about the file, which goes to standard output here")
-    if not force:
-        _check_new(output)
+    if output != STDOUT:
+        _check_place(Path(output), force=force)
     written = await _export(chosen, output, all_topics=all_topics, from_file=from_file)
     if output != STDOUT:
         _tell_export(written, output, json=json)
 
 
-def _check_new(output: str) -> None:
-    if output != STDOUT and Path(output).exists():
+def _check_place(output: Path, *, force: bool) -> None:
+    if output.exists() and not force:
         raise typer.BadParameter(f"{output} is there already; --force replaces it")
+    if not output.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {output.parent}")
 
 
 async def _export(
@@ -174,6 +176,11 @@ async def import_(
     if not dry_run:
         await _write(work, archive)
     _tell_import(work, examined, dry_run=dry_run, json=json)
+    if blobs := (archive.header.model_extra or {}).get("blobs"):
+        complain(
+            f"the {blobs:,} large values that the file carries are not imported: whoever reads the "
+            "copy needs the blob store that they come from; `--from` reads them from the file"
+        )
 
 
 async def _write(work: Import, archive: Archive) -> None:

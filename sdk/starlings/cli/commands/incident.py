@@ -108,6 +108,8 @@ async def _written(
 def _complain_of(found: RunRecords, header: IncidentHeader, *, asked: bool) -> None:
     for strange in found.strange:
         complain(f"a record cannot be read, and is taken along as it is: {strange}")
+    if found.end_unread:
+        complain(f"the end of run {header.run_id} is one of these: how it ended is not known")
     if not header.ended:
         complain(f"run {header.run_id} has not ended: what is to come is not in the file")
     if header.since is not None:

@@ -70,14 +70,18 @@ async def shadow(
     It has a group and a topic of its own; effects are answered from the record or refused. Exit
     code 8 where results differ or the candidate fails, 1 where nothing could be compared.
     """
-    from starlings.cli.reach import client  # noqa: PLC0415 - `--help` stays fast
+    from starlings.cli.following import run_named  # noqa: PLC0415 - `--help` stays fast
+    from starlings.cli.reach import client  # noqa: PLC0415
     from starlings.cli.shadow_pages import print_shadow, shadow_exit, write_report  # noqa: PLC0415
 
     called = _name(name or variant or USUAL_NAME)
-    loaded = _load(candidate or agent)
+    if report is not None and not report.parent.is_dir():
+        raise typer.BadParameter(f"--report: there is no folder {report.parent}")
+    loaded = _load(agent, candidate)
     async with AsyncExitStack() as stack:
         kafka = await stack.enter_async_context(client())
-        work = await _work(kafka, agent, since, until, runs or [])
+        named = [(await run_named(kafka, each)).run_id for each in runs or []]
+        work = await _work(kafka, agent, since, until, named)
         who = await _candidate(stack, loaded, called, variant=variant, live_reads=live_reads)
         made = await _shadow(stack, kafka, agent, who, work, judge=judge, concurrency=concurrency)
         await made.run(anew=again)
@@ -96,12 +100,12 @@ def _name(text: str) -> str:
     return text
 
 
-def _load(spec: str) -> Agent:
-    from starlings.agents.loading import load_agents  # noqa: PLC0415 - `--help` stays fast
+def _load(name: str, spec: str | None) -> Agent:
+    from starlings.agents.loading import find_agent, load_agents  # noqa: PLC0415 - fast `--help`
     from starlings.messages import ConfigError  # noqa: PLC0415
     from starlings.replay.shadow import check_candidate  # noqa: PLC0415
 
-    agents = load_agents(spec)
+    agents = load_agents(spec) if spec is not None else [find_agent(name, option="--candidate")]
     if len(agents) > 1:
         names = ", ".join(agent.name for agent in agents)
         raise ConfigError(f"{spec} holds several agents ({names}); name one: {spec}:<variable>")
