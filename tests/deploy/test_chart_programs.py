@@ -16,6 +16,7 @@ from starlings.kafka.settings import KafkaSettings
 from starlings.llm.settings import LlmSettings
 from starlings.service.run import LEAVE_S
 from starlings.service.settings import ServiceSettings, variable_name
+from starlings.telemetry import TelemetrySettings
 from starlings_coordinator.settings import CoordinatorSettings
 from starlings_planner.settings import PlannerSettings
 
@@ -69,6 +70,8 @@ def test_every_variable_is_one_that_the_program_knows(helm4, values):
         known = names_of(SETTINGS[kind]) | names_of(KafkaSettings) | {"HOME"}
         if kind in ("planner", "agent"):
             known |= names_of(LlmSettings)
+        if kind in ("planner", "coordinator", "agent"):
+            known |= names_of(TelemetrySettings)
         unknown = {v for v in environment(pod) if v not in known and not OWN.match(v)}
         assert unknown == set(), name
 

@@ -12,6 +12,7 @@ Each check is given a context with `root`, `programs` and the list `problems`, a
 {{- include "starlings.checkTopics" $ctx -}}
 {{- include "starlings.checkNames" $ctx -}}
 {{- include "starlings.checkRouting" $ctx -}}
+{{- include "starlings.checkTraces" $ctx -}}
 {{- range $ctx.programs -}}
 {{- include "starlings.checkScaling" (dict "ctx" $ctx "program" .) -}}
 {{- include "starlings.checkEnv" (dict "ctx" $ctx "program" .) -}}
@@ -242,6 +243,12 @@ Each check is given a context with `root`, `programs` and the list `problems`, a
 {{- range $key, $name := dict "existingSecret" "OPENAI_API_KEY" "baseUrl" "OPENAI_BASE_URL" "model" "STARLINGS_MODEL" -}}
 {{- if index $.Values.openai $key }}{{ $_ := set $written $name (printf "openai.%s (or set model: false)" $key) }}{{ end -}}
 {{- end -}}
+{{- if .Values.otlp.endpoint -}}
+{{- range $key, $name := dict "endpoint" "EXPORTER_OTLP_ENDPOINT" "headersSecret" "EXPORTER_OTLP_HEADERS" "resourceAttributes" "RESOURCE_ATTRIBUTES" "sampling" "TRACES_SAMPLER_ARG" -}}
+{{- $_ := set $written (printf "OTEL_%s" $name) (printf "otlp.%s" $key) -}}
+{{- end -}}
+{{- $_ := set $written "OTEL_TRACES_SAMPLER" "otlp.sampling" -}}
+{{- end -}}
 {{- toJson $written -}}
 {{- end -}}
 
@@ -262,6 +269,9 @@ Each check is given a context with `root`, `programs` and the list `problems`, a
 {{- end -}}
 {{- with $values.openai.existingSecret -}}
 {{- $named = append $named (list "openai.existingSecret" . $values.openai.apiKeyKey) -}}
+{{- end -}}
+{{- with $values.otlp.headersSecret -}}
+{{- $named = append $named (list "otlp.headersSecret" . $values.otlp.headersKey) -}}
 {{- end -}}
 {{- with $values.blobs.existingSecret -}}
 {{- $named = append $named (list "blobs.existingSecret" . "") -}}

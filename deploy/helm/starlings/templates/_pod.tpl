@@ -130,6 +130,7 @@ affinity: {{ toJson . }}
 - {name: STARLINGS_GRACE_S, value: {{ include "starlings.text" $set.graceSeconds | quote }}}
 - name: STARLINGS_INSTANCE
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
+{{- include "starlings.otlpEnv" $root }}
 {{- if eq $program.component "planner" }}
 - {name: STARLINGS_REGISTRY_WAIT_S, value: {{ include "starlings.text" $set.registryWaitSeconds | quote }}}
 {{- with $set.routing }}
