@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from support import job_agent
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
+from support import job_agent, relay
 from support.asking import AWKWARD, call
 from support.collector import Collector, Seen, collector
 from support.job_server import job_server
@@ -18,6 +20,7 @@ pytestmark = pytest.mark.kafka
 
 ODD, UNDOABLE = f"{AWKWARD}:odd", f"{AWKWARD}:undoable"
 REMOTE = f"{job_agent.__file__}:remote"
+RELAY_ENV = {"PYTHONPATH": str(Path(relay.__file__).parents[1])}
 SECRET = "a swordfish, in two words"
 REQUEST = (
     "Calculate 10 times 5 and count words in 'Hello World', "
@@ -182,6 +185,32 @@ async def test_a_run_taken_up_again_after_its_end_goes_on_in_one_trace(services,
     again = next(s for s in traces.named("invoke_agent odd") if s.about["starlings.attempt"] > 1)
     assert (again.trace_id, again.parent_id) == (taken_up.trace_id, taken_up.span_id)
     assert taken_up.span_id in {span.parent_id for span in traces.named("run")}
+
+
+async def test_reactions_to_events_go_on_with_the_span_that_the_client_was_in(services, traces):
+    agents = [f"{relay.__file__}:{name}" for name in ("opens", "works", "closes", "both")]
+    services.start("coordinator", *agents, env=RELAY_ENV)
+    span = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1))
+    async with services.client() as client:
+        with use_span(NonRecordingSpan(span)):
+            await client.emit(relay.JobWanted(number=1))
+        until_ended(traces, "react closes", "react both")
+        await client.emit(relay.JobDone(number=2), correlation_id="alone")
+        wait_until_sync(
+            lambda: (
+                len([s for s in traces.spans() if s.about.get("starlings.run_id") == "alone"]) == 2
+            ),
+            timeout_s=60,
+            message="both listeners react",
+        )
+
+    opened, worked = traces.one("react opens"), traces.one("react works")
+    assert (opened.trace_id, opened.parent_id) == (f"{0xABC:032x}", f"{0xDEF:016x}")
+    assert worked.parent_id == opened.span_id
+    for listener in ("react closes", "react both"):
+        assert traces.named(listener)[0].parent_id == worked.span_id
+    one, other = (traces.one(f"react {name}", run_id="alone") for name in ("closes", "both"))
+    assert (one.trace_id, one.parent_id, other.parent_id) == (other.trace_id, "", "")
 
 
 async def test_a_collector_that_is_down_stops_no_run(services):
