@@ -17,7 +17,6 @@ LONGEST_RETRY_S = 86_400.0  # a provider that asks for more is asked again after
 UNDO_RETRY = RetryPolicy(attempts=10)  # of compensations that say nothing else
 USUAL = "default"  # how `escalate` calls the agent without a variant
 RESOURCE_EXHAUSTED = "resource_exhausted"
-LOST_CODES = frozenset({"heartbeat_timeout", "run_timeout"})
 _ESCALATES = frozenset({RESOURCE_EXHAUSTED, "heartbeat_timeout"})
 
 

@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Sequence
 from starlings.agents import Agent
 from starlings.agents.loading import builtin_agents, load_agents
 from starlings.agents.models import AgentModels
-from starlings.client import RunView
 from starlings.kafka.codec import Received
 from starlings.llm import LlmSettings, ModelClient
 from starlings.llm.endpoint import configured_endpoint
@@ -155,12 +154,3 @@ def _rejected(outcome: PlanRejected) -> RunDone:
     return RunDone(
         run_id=outcome.run_id, outcome=RunOutcome.REJECTED, problems=list(outcome.problems)
     )
-
-
-async def local_view(request: RunRequested, agents: Sequence[Agent]) -> RunView:
-    """Run in silence, and return what was seen."""
-    story = LocalStory(request, agents)
-    view = RunView(story.run_id)
-    async for received in story.records():
-        view.add(received)
-    return view

@@ -33,13 +33,11 @@ class _Suspect(NamedTuple):
     message: Message
 
 
-@dataclass(slots=True)
-class _Lies:
+class _Lies(NamedTuple):
     """Where a work lies, and its digest."""
 
     digest: bytes
     place: Place
-    is_owed: bool = False
 
 
 @dataclass
@@ -70,7 +68,6 @@ class Released:
             message = message_for(run, decision)
             expected = _digest(message.as_json())
             for work in works:
-                work.is_owed = True
                 self.findings.counts.steps += 1
                 if work.digest != expected:
                     self._suspects[work.place] = _Suspect(owing.run_id, decision.id, message)
