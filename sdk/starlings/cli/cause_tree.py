@@ -14,7 +14,7 @@ from starlings.replay.selection import attempt_of
 from .event_rows import cells
 from .printing import clean
 
-_MOST_COLUMNS = 12  # no forest of a million messages needs more than twenty
+_MOST_COLUMNS = 12  # a million messages may need twenty: the rest is drawn in the last one
 
 
 def print_tree(console: Console, roots: Sequence[Node], prefix: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -27,7 +26,7 @@ from starlings.replay.archive import line_of
 from starlings.replay.entries import Entry
 
 from .printing import clean, print_table
-from .times import iso
+from .times import iso, moment
 
 COLUMNS = ("time", "place", "run", "type", "step", "agent", "outcome", "")
 _BAD = frozenset(
@@ -79,11 +78,8 @@ def cells(entry: Entry, prefix: str = "") -> Cells:
 
 def clock(at_ms: int) -> str:
     """Write a moment to the millisecond, with its day."""
-    try:
-        at = datetime.fromtimestamp(at_ms / 1000).astimezone()
-    except (ValueError, OverflowError, OSError):  # anybody may write a time
-        return f"{at_ms} ms"
-    return f"{at:%m-%d %H:%M:%S}.{at_ms % 1000:03d}"
+    at = moment(at_ms)
+    return f"{at:%m-%d %H:%M:%S}.{at_ms % 1000:03d}" if at else f"{at_ms} ms"
 
 
 def _agent(message: Any) -> str:

@@ -119,7 +119,10 @@ async def show_found(
             else:
                 print_record(console(), entry)
             return Exit.OK
-    raise ConfigError(f"there is no record {what!r}, or retention has deleted it")
+    raise ConfigError(
+        f"there is no record {what!r}, or retention has deleted it; `starlings events ls` lists "
+        "what there is"
+    )
 
 
 def _show_raw(entry: Entry, *, json: bool) -> None:

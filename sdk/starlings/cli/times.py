@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 import typer
 
@@ -71,7 +71,9 @@ def duration_text(seconds: float) -> str:
 
 def moment_text(at_ms: int, now: datetime | None = None) -> str:
     """Write a moment in local time: the clock for today, else the day too."""
-    at = datetime.fromtimestamp(at_ms / 1000).astimezone()
+    at = moment(at_ms)
+    if at is None:
+        return f"{at_ms} ms"
     now = now or datetime.now().astimezone()
     if at.date() == now.date():
         return f"{at:%H:%M:%S}"
@@ -79,5 +81,17 @@ def moment_text(at_ms: int, now: datetime | None = None) -> str:
 
 
 def iso(at_ms: int) -> str:
-    """Write a moment for programs: ISO 8601 in UTC."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    """Write a moment for programs: ISO 8601 in UTC, or as `<number> ms` beyond the calendar."""
+    at = moment(at_ms, UTC)
+    return at.isoformat(timespec="milliseconds") if at else f"{at_ms} ms"
+
+
+def moment(at_ms: int, zone: tzinfo | None = None) -> datetime | None:
+    """Read a time of Kafka, by default as local time; None: it lies beyond the calendar.
+
+    Whoever produces a record may write any number as its time.
+    """
+    try:
+        return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(zone)
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -23,7 +23,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json, to_json
 
-from starlings.messages import StarlingsError
+from starlings.messages import ConfigError, StarlingsError
 
 from .ranges import Range
 
@@ -83,8 +83,17 @@ class ArchiveWriter:
 
 @contextlib.contextmanager
 def create_archive(path: Path, header: ArchiveHeader) -> Generator[ArchiveWriter]:
-    """Write an archive that is there as a whole or not at all."""
-    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write an archive that is there as a whole or not at all.
+
+    Raises:
+        ConfigError: no file can be made there.
+    """
+    try:
+        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}; name another file"
+        ) from None
     unfinished = Path(name)
     try:
         with (
@@ -297,7 +306,9 @@ class Archive:
 
     def _read_header(self, line: dict[str, Any] | None) -> ArchiveHeader:
         if line is None:
-            raise ArchiveDamaged(f"{self.path} is empty")
+            raise ArchiveDamaged(
+                f"{self.path} is empty; `starlings events export` writes what can be read here"
+            )
         if "starlings_log" not in line:
             raise ArchiveDamaged(
                 f"{self.path} is no log of Starlings: its first line has no `starlings_log`; "

@@ -115,7 +115,9 @@ def unpack_blobs(archive: Archive, folder: Path) -> CarriedBlobs:
         path = folder / digest[:2] / digest
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                raise ArchiveDamaged(f"{archive.path}: the blob {digest} is not what its hash says")
+                raise ArchiveDamaged(
+                    f"{archive.path}: the blob {digest} is not what its hash says; export it anew"
+                )
     return CarriedBlobs(folder, archive.path)
 
 
@@ -136,7 +138,9 @@ def _written(archive: Archive, folder: Path) -> Iterable[str]:
             digest = Claim(uri="", sha256=line["sha256"], size_bytes=0).sha256
             piece = base64.b64decode(line["base64"], validate=True)
         except (KeyError, TypeError, ValueError):
-            raise ArchiveDamaged(f"{archive.path}: a blob's line is damaged") from None
+            raise ArchiveDamaged(
+                f"{archive.path}: a blob's line is damaged; export it anew"
+            ) from None
         path = folder / digest[:2] / digest
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab" if digest in found else "wb") as file:

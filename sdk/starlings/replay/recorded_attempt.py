@@ -274,7 +274,9 @@ class _Reading:
             RunNotFound, StepNotFound, AttemptNotFound: see `find_attempt`.
         """
         if not self.facts:
-            raise RunNotFound(f"there is no run {self.run_id!r} in the log")
+            raise RunNotFound(
+                f"there is no run {self.run_id!r} in the log; `starlings runs` lists what there is"
+            )
         if self.run is not None and self.step_id not in self.run.steps:
             names = ", ".join(list(self.run.steps)[:20])
             raise StepNotFound(f"run {self.run_id} has no step {self.step_id!r}; it has {names}")

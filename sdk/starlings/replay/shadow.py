@@ -270,7 +270,9 @@ def check_candidate(agent: Agent) -> None:
         ConfigError: saying why.
     """
     if not agent.takes_steps:
-        raise ConfigError(f"{agent.name} takes no steps: it only reacts to events")
+        raise ConfigError(
+            f"{agent.name} takes no steps, it only reacts to events: name an agent that takes steps"
+        )
     if isinstance(agent, WaitingAgent):
         raise ConfigError(
             f"{agent.name} is a {agent.kind}: what it begins outside cannot be answered from the "

@@ -240,7 +240,12 @@ class Travel:
         """
         about = [n for n, entry in enumerate(self.facts) if _step_of(entry) == step_id]
         if not about:
-            raise ConfigError(f"no fact of run {self.run_id} is about a step {step_id!r}")
+            steps = dict.fromkeys(step for entry in self.facts if (step := _step_of(entry)))
+            there = ", ".join(list(steps)[:20]) or "none"
+            raise ConfigError(
+                f"no fact of run {self.run_id} is about a step {step_id!r}; there are facts about "
+                f"{there}"
+            )
         return next((n for n in about if n > self.number), about[0])
 
 

@@ -12,7 +12,7 @@ from starlings.choreography import Phase
 from starlings.cli.exits import exit_of
 from starlings.cli.printing import clean, print_json, print_table, printable
 from starlings.cli.story import plan_tree, shown_value, step_table
-from starlings.cli.times import duration_text, moment_text, parse_duration, parse_time
+from starlings.cli.times import duration_text, iso, moment_text, parse_duration, parse_time
 from starlings.client import RunView
 from starlings.messages import ErrorInfo, RunDone
 
@@ -80,6 +80,12 @@ def test_a_moment_of_today_is_a_clock_and_another_one_a_date():
     at_ms = int(now.timestamp() * 1000)
     assert moment_text(at_ms, now) == "18:00:00"
     assert moment_text(at_ms - 86_400_000, now) == "2026-04-30 18:00"
+
+
+@pytest.mark.parametrize("at_ms", [1_790_000_000_000_000, 2**63 - 1, -(2**63)])
+def test_a_time_beyond_the_calendar_is_written_as_the_number_that_it_is(at_ms):
+    """A producer that counts in microseconds is in the year 58,000."""
+    assert moment_text(at_ms) == iso(at_ms) == f"{at_ms} ms"
 
 
 def test_foreign_text_is_kept_to_one_line_without_control_characters():

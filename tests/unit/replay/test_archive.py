@@ -9,6 +9,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from starlings.messages import ConfigError
 from starlings.replay import (
     ArchiveDamaged,
     ArchiveHeader,
@@ -109,6 +110,12 @@ def test_a_name_that_ends_with_gz_is_compressed(tmp_path):
     found = archive(path, record(0), record(1))
     assert path.read_bytes()[:2] == b"\x1f\x8b"
     assert [one.offset for one in found] == [0, 1]
+
+
+def test_a_place_where_no_file_can_be_made_is_named(tmp_path):
+    path = tmp_path / "nowhere" / "log.jsonl"
+    with pytest.raises(ConfigError, match=r"log\.jsonl cannot be written: No such file"):
+        archive(path, record())
 
 
 def test_what_fails_on_the_way_leaves_no_file(tmp_path):

@@ -71,7 +71,7 @@ def try_agent(
     }
     if event is not None:
         if task or tool or args or timeout:
-            raise typer.BadParameter("--event takes --input alone beside it")
+            raise typer.BadParameter("--event takes --input alone beside it: leave the others out")
         return asyncio.run(try_event(chosen, event, given["input"], json=json))
     ready = _ready(chosen, {name: value for name, value in given.items() if value is not None})
     done = asyncio.run(_execute(chosen, ready, silent=json))

@@ -89,7 +89,7 @@ async def retry(
     """
     value = _read_json(given, "--input")
     if value is not None and (step is None or compensation):
-        raise typer.BadParameter("--input belongs to a STEP that is to be done again")
+        raise typer.BadParameter("--input belongs to a STEP that is to be done again: name it")
     who = author()
     view = await _told(
         run,

@@ -74,7 +74,7 @@ async def doctor(
     from starlings.cli.exits import Exit  # noqa: PLC0415
 
     if service and not deployment:
-        raise typer.BadParameter("--service needs --deployment")
+        raise typer.BadParameter("--service needs --deployment: add it")
     looking = Looking(service or (), timedelta(seconds=patience), timedelta(seconds=since))
     found = examine_deployment(looking) if deployment else examine()
     verdicts = await _report(found, json=json)

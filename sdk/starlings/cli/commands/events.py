@@ -251,7 +251,9 @@ async def show(
         raise typer.BadParameter("--tree and --timeline are two pictures: ask for one")
     place = read_place(what)
     if (tree or timeline) and (place is not None or "/" in what):
-        raise typer.BadParameter("--tree and --timeline are of a run, and this names a record")
+        raise typer.BadParameter(
+            "--tree and --timeline are of a run, and this names a record: name its run"
+        )
     if place is None and "/" not in what:
         chosen = which.selection(run=[what])
         async with opened(chosen, from_file=from_file, all_topics=all_topics) as found:

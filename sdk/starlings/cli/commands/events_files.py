@@ -62,7 +62,9 @@ async def export(
         partition=partition,
     )
     if output == STDOUT and json:
-        raise typer.BadParameter("--json tells about the file, which goes to standard output here")
+        raise typer.BadParameter(
+            "--json tells about the file, which goes to standard output here: name a file"
+        )
     if output != STDOUT:
         _check_place(Path(output), force=force)
     written = await _export(chosen, output, all_topics=all_topics, from_file=from_file)
@@ -74,7 +76,9 @@ def _check_place(output: Path, *, force: bool) -> None:
     if output.exists() and not force:
         raise typer.BadParameter(f"{output} is there already; --force replaces it")
     if not output.parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {output.parent}")
+        raise typer.BadParameter(
+            f"there is no folder {output.parent}: make it, or name another file"
+        )
 
 
 async def _export(

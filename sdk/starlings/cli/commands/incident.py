@@ -69,7 +69,9 @@ async def incident(
     if output.exists() and not force:
         raise ConfigError(f"{output} is there already; --force overwrites it")
     if not output.parent.is_dir():
-        raise ConfigError(f"there is no folder {output.parent}")
+        raise ConfigError(
+            f"there is no folder {output.parent}: make it, or name another file with -o"
+        )
     found, header = await _written(
         run, output, blobs=blobs, keep=keep_payload or [], patterns=redact or [], archive=from_
     )

@@ -74,15 +74,18 @@ async def verify(
     window = since is not None or until is not None
     if rebuild:
         if run or every or window or steps or from_file is not None:
-            raise typer.BadParameter("--rebuild is of the live log and of all open runs in it")
+            raise typer.BadParameter(
+                "--rebuild looks at all open runs of the live log: name no runs beside it, and no "
+                "--all, --since, --until, --steps or --from"
+            )
         return await _rebuilt(partition, json=json)
     if partition is not None:
-        raise typer.BadParameter("--partition goes with --rebuild")
+        raise typer.BadParameter("--partition goes with --rebuild: add that, or leave it out")
     if bool(run) + every + window + (from_file is not None and not (run or every or window)) != 1:
         raise typer.BadParameter("name runs, or give --all, or --since and --until, or --from FILE")
     if window and from_file is not None:
         raise typer.BadParameter(
-            "--since and --until are of the live log; a file is read as a whole"
+            "--since and --until are of the live log; a file is read as a whole: leave them out"
         )
     async with open_log(run or (), from_file=from_file, since_ms=since, until_ms=until) as log:
         findings = await _verified(log, tail_ms=int(tail * 1000), steps=steps)

@@ -119,7 +119,9 @@ def _check_usage(
             "--agents belongs to --local; on Kafka, agents are processes: starlings agent run …"
         )
     if local and no_wait:
-        raise typer.BadParameter("--no-wait has no sense with --local, where nothing goes on")
+        raise typer.BadParameter(
+            "--no-wait has no sense with --local, where nothing goes on: leave one of them out"
+        )
 
 
 def _request(words: str, plan: str | None, options: dict[str, Any]) -> RunRequested:
