@@ -39,7 +39,7 @@ Each check is given a context with `root`, `programs` and the list `problems`, a
 {{- else -}}
 {{- range splitList "," $kafka.bootstrapServers -}}
 {{- if not (regexMatch "^\\s*(\\[[0-9a-fA-F:.]+\\]|[A-Za-z0-9._-]+):[0-9]{1,5}\\s*$" .) -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "kafka.bootstrapServers: %q is no host:port" .)) -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "kafka.bootstrapServers: %q is no host:port, as kafka.example.org:9092 is" .)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -49,7 +49,7 @@ Each check is given a context with `root`, `programs` and the list `problems`, a
 {{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "kafka.sasl.existingSecret is empty, and kafka.securityProtocol is %s: name a Secret with user and password" $protocol)) -}}
 {{- end -}}
 {{- if and (eq $kafka.sasl.mechanism "OAUTHBEARER") (not $kafka.sasl.tokenUrl) -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" "kafka.sasl.tokenUrl is empty, and kafka.sasl.mechanism is OAUTHBEARER") -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" "kafka.sasl.tokenUrl is empty, and kafka.sasl.mechanism is OAUTHBEARER: name where tokens are had") -}}
 {{- end -}}
 {{- else if $kafka.sasl.existingSecret -}}
 {{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "kafka.sasl.existingSecret is set, and kafka.securityProtocol is %s: set that to SASL_SSL (or SASL_PLAINTEXT)" $protocol)) -}}
@@ -59,10 +59,10 @@ Each check is given a context with `root`, `programs` and the list `problems`, a
 {{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "kafka.tls.existingSecret is set, and kafka.securityProtocol is %s: set that to SSL or SASL_SSL" $protocol)) -}}
 {{- end -}}
 {{- if ne (empty $tls.certKey) (empty $tls.keyKey) -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" "kafka.tls.certKey and kafka.tls.keyKey: mutual TLS needs both") -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" "kafka.tls.certKey and kafka.tls.keyKey: mutual TLS needs both; set both or neither") -}}
 {{- end -}}
 {{- if and (or $tls.certKey $tls.keyPasswordKey) (not $tls.existingSecret) -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" "kafka.tls.existingSecret is empty, and kafka.tls.certKey (or keyPasswordKey) is a key of it") -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" "kafka.tls.existingSecret is empty, and kafka.tls.certKey (or keyPasswordKey) is a key of it: name that Secret") -}}
 {{- end -}}
 {{- end -}}
 
@@ -76,20 +76,20 @@ Each check is given a context with `root`, `programs` and the list `problems`, a
 {{- end -}}
 {{- if $strimzi.users -}}
 {{- if and $strimzi.namespace (ne $strimzi.namespace .root.Release.Namespace) -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "topics.strimzi.users makes Secrets in topics.strimzi.namespace, where pods of %q cannot read them" .root.Release.Namespace)) -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "topics.strimzi.users makes Secrets in topics.strimzi.namespace, where pods of %q cannot read them: leave topics.strimzi.namespace empty" .root.Release.Namespace)) -}}
 {{- end -}}
 {{- if and (include "starlings.usesSasl" .root) (ne $values.kafka.sasl.mechanism "SCRAM-SHA-512") -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "topics.strimzi.users: Strimzi makes users for SCRAM-SHA-512, and kafka.sasl.mechanism is %s" $values.kafka.sasl.mechanism)) -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "topics.strimzi.users: Strimzi makes users for SCRAM-SHA-512, and kafka.sasl.mechanism is %s: set that to SCRAM-SHA-512" $values.kafka.sasl.mechanism)) -}}
 {{- end -}}
 {{- if eq $values.kafka.securityProtocol "PLAINTEXT" -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" "topics.strimzi.users: kafka.securityProtocol is PLAINTEXT, where nobody has a name") -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" "topics.strimzi.users: kafka.securityProtocol is PLAINTEXT, where nobody has a name: set it to SASL_SSL or SSL") -}}
 {{- end -}}
 {{- if $values.kafka.sasl.existingSecret -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" "topics.strimzi.users and kafka.sasl.existingSecret exclude each other: each program has a user of its own, or all share one") -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" "topics.strimzi.users and kafka.sasl.existingSecret exclude each other: each program has a user of its own, or all share one; set one of them") -}}
 {{- end -}}
 {{- end -}}
 {{- else if $strimzi.users -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "topics.strimzi.users is true, and topics.provision is %s" $values.topics.provision)) -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "topics.strimzi.users is true, and topics.provision is %s: set that to strimzi" $values.topics.provision)) -}}
 {{- end -}}
 {{- if and $values.blobs.existingClaim (not (hasPrefix "file:///var/lib/starlings/blobs" $values.blobs.url)) -}}
 {{- include "starlings.problem" (dict "ctx" $ctx "said" "blobs.existingClaim is mounted on /var/lib/starlings/blobs: set blobs.url to file:///var/lib/starlings/blobs") -}}
@@ -104,18 +104,18 @@ Each check is given a context with `root`, `programs` and the list `problems`, a
 {{- $ctx := . -}}
 {{- $seen := dict -}}
 {{- if .root.Values.agentDefaults.variants -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" "agentDefaults.variants: name variants at an agent") -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" "agentDefaults.variants: name variants at an agent, as in agents.math.variants") -}}
 {{- end -}}
 {{- range $agent, $set := .root.Values.agents -}}
 {{- if eq $agent "starlings-planner" -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" "agents.starlings-planner: that name is the planner's own") -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" "agents.starlings-planner: that name is the planner's own; take another") -}}
 {{- end -}}
 {{- range $variant, $different := dig "variants" dict ($set | default dict) -}}
 {{- if hasKey ($different | default dict) "variants" -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "agents.%s.variants.%s.variants: a variant has none of its own" $agent $variant)) -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "agents.%s.variants.%s.variants: a variant has none of its own; name them beside it" $agent $variant)) -}}
 {{- end -}}
 {{- if eq $variant "default" -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "agents.%s.variants.default: that is the name of the usual instances" $agent)) -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "agents.%s.variants.default: that is the name of the usual instances; take another" $agent)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -125,7 +125,7 @@ Each check is given a context with `root`, `programs` and the list `problems`, a
 {{- if and . (not (regexMatch "^[a-z][a-z0-9_-]{0,62}$" .)) -}}
 {{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s: %q is no name of an agent or variant: a lower-case letter, then up to 62 of a-z, 0-9, '_' and '-'" $path .)) -}}
 {{- else if and . (not (regexMatch "[a-z0-9]$" .)) -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s: %q ends in %q, which no name in Kubernetes can" $path . (substr (sub (len .) 1 | int) (len .) .))) -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s: %q ends in %q, which no name in Kubernetes can: end it in a letter or digit" $path . (substr (sub (len .) 1 | int) (len .) .))) -}}
 {{- end -}}
 {{- end -}}
 {{- if gt (len .name) 63 -}}
@@ -151,11 +151,11 @@ Each check is given a context with `root`, `programs` and the list `problems`, a
 {{- range $variant, $share := $shares -}}
 {{- $sum = addf $sum $share -}}
 {{- if not (hasKey (dig $agent "variants" dict $agents) $variant) -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "planner.routing.%s.%s: agents.%s.variants has no %s" $agent $variant $agent $variant)) -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "planner.routing.%s.%s: agents.%s.variants has no %s; name it there, or take the share out" $agent $variant $agent $variant)) -}}
 {{- end -}}
 {{- end -}}
 {{- if gt $sum 1.0 -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "planner.routing.%s: its shares are more than 1" $agent)) -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "planner.routing.%s: its shares are more than 1 together; what is left goes to the usual instances" $agent)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -182,20 +182,20 @@ Each check is given a context with `root`, `programs` and the list `problems`, a
 {{- if and (eq $least 0) $program.waits -}}
 {{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s.autoscaling.minReplicas is 0, and it has jobs or sensors: their waiting work leaves no lag, so one instance has to stay" $path)) -}}
 {{- end -}}
-{{- else if and (dig "autoscaling" "minReplicas" 1 (include "starlings.own" . | fromJson) | int | eq 0) -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s.autoscaling.minReplicas is 0, and its autoscaling.kind is none" $path)) -}}
+{{- else if dig "autoscaling" "minReplicas" 1 (include "starlings.own" . | fromJson) | int | eq 0 -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s.autoscaling.minReplicas is 0, and its autoscaling.kind is none: set that to keda" $path)) -}}
 {{- end -}}
 {{- if and (ne $auto.kind "hpa") $auto.hpa.metrics -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s.autoscaling.hpa.metrics is set, and autoscaling.kind is %s: one autoscaler at a time" $path $auto.kind)) -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s.autoscaling.hpa.metrics is set, and autoscaling.kind is %s: one autoscaler at a time; leave it out" $path $auto.kind)) -}}
 {{- end -}}
 {{- if and (ne $auto.kind "keda") (not (kindIs "invalid" $auto.fallbackReplicas)) -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s.autoscaling.fallbackReplicas is KEDA's, and autoscaling.kind is %s" $path $auto.kind)) -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s.autoscaling.fallbackReplicas is KEDA's, and autoscaling.kind is %s: leave it out" $path $auto.kind)) -}}
 {{- end -}}
 {{- if and $program.agent (not $program.groups) -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s: takesSteps is false and listens is empty, so it can do nothing" $path)) -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s: takesSteps is false and listens is empty, so it can do nothing; set one of them" $path)) -}}
 {{- end -}}
 {{- if and $program.variant (not $program.set.takesSteps) -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s: the agent takes no steps, so it has no variants" $path)) -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s: the agent takes no steps, so it has no variants; leave them out" $path)) -}}
 {{- end -}}
 {{- end -}}
 
@@ -219,12 +219,12 @@ Each check is given a context with `root`, `programs` and the list `problems`, a
 {{- range $name := concat (keys $set.env) (keys $set.secretEnv) -}}
 {{- $from := get $written $name | default (ternary "kafka" "" (hasPrefix "KAFKA_" $name)) -}}
 {{- if $from -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s.env (or secretEnv).%s: the chart writes it, from %s" $path $name $from)) -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s.env (or secretEnv).%s: the chart writes it, from %s; leave it out here" $path $name $from)) -}}
 {{- end -}}
 {{- end -}}
 {{- range $name := keys $set.env -}}
 {{- if hasKey $set.secretEnv $name -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s.env.%s is in secretEnv as well" $path $name)) -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s.env.%s is in secretEnv as well; leave one out" $path $name)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -286,7 +286,7 @@ Each check is given a context with `root`, `programs` and the list `problems`, a
 {{- if not $found -}}
 {{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s: there is no Secret %q in the namespace %q (checks.secrets=false where it is made later)" (index . 0) (index . 1) $space)) -}}
 {{- else if and (index . 2) (not (hasKey ($found.data | default dict) (index . 2))) -}}
-{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s: the Secret %q has no key %q" (index . 0) (index . 1) (index . 2))) -}}
+{{- include "starlings.problem" (dict "ctx" $ctx "said" (printf "%s: the Secret %q has no key %q; name the right one, or add it" (index . 0) (index . 1) (index . 2))) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
