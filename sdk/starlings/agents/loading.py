@@ -52,6 +52,19 @@ def load_agents(spec: str) -> list[Agent]:
     return agents
 
 
+def load_agent(spec: str) -> Agent:
+    """Load one agent, named as for `load_agents`.
+
+    Raises:
+        ConfigError: saying what cannot be found or imported, or which of several could be meant.
+    """
+    agents = load_agents(spec)
+    if len(agents) > 1:
+        names = ", ".join(agent.name for agent in agents)
+        raise _error(f"{spec} holds several agents ({names}); name one: {spec}:<variable>")
+    return agents[0]
+
+
 def builtin_agents() -> list[Agent]:
     """Load the agents that installed packages offer under the entry points `starlings.agents`.
 

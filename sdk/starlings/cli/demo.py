@@ -14,20 +14,15 @@ from typing import Self
 from rich.console import Console
 from rich.text import Text
 
-from starlings.broker import default_data_folder
+from starlings.broker import ResolvedBroker, default_data_folder, resolve_broker
 from starlings.client import Client, RunView
 from starlings.messages import RunOutcome, StarlingsError
 
 from .dev import stop_signals
+from .exits import Exit
 from .printing import say
 from .story import tell
-from .system import (
-    ResolvedBroker,
-    model_description,
-    programs,
-    resolve_broker,
-    whole_system,
-)
+from .system import model_description, programs, whole_system
 
 REQUEST = (
     "Calculate 10 times 5 and count words in 'Hello World', "
@@ -35,7 +30,6 @@ REQUEST = (
 )
 AGENTS = ("math", "string", "weather")  # what the offline rules know, each in its own process
 RESULT_WITHIN_S = 120.0
-INTERRUPTED = 130
 
 
 async def demo(console: Console, request: str = REQUEST) -> int:
@@ -53,7 +47,7 @@ async def demo(console: Console, request: str = REQUEST) -> int:
             if not story.done():
                 story.cancel()
                 await asyncio.gather(story, return_exceptions=True)
-                return INTERRUPTED
+                return Exit.INTERRUPTED
             return await story
     finally:
         await asyncio.to_thread(broker.close)
@@ -74,7 +68,7 @@ async def _with_services(console: Console, broker: ResolvedBroker, request: str)
                 return await _one_request(console, request)
     except StarlingsError as error:
         console.print(Text(f"starlings demo: {error}", style="red"))
-        return 1
+        return Exit.FAILED
 
 
 async def _one_request(console: Console, request: str) -> int:
@@ -85,7 +79,7 @@ async def _one_request(console: Console, request: str) -> int:
             view = await tell(console, run)
         _say_where(console, client, view)
     done = view.done
-    return 0 if done is not None and done.outcome is RunOutcome.COMPLETED else 1
+    return Exit.OK if done is not None and done.outcome is RunOutcome.COMPLETED else Exit.FAILED
 
 
 def _say_where(console: Console, client: Client, view: RunView) -> None:

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from starlings.agents.installed import offered_agents
 from starlings.agents.projects import PROJECT_FILE
+from starlings.broker import ResolvedBroker, resolve_broker
 from starlings.messages import ConfigError
 
 from .supervise import ProcessFailed, Supervisor
@@ -26,11 +27,9 @@ from .system import (
     USUAL,
     AgentProgram,
     LeftOut,
-    ResolvedBroker,
     installed_programs,
     model_description,
     programs,
-    resolve_broker,
     unique_services,
     whole_system,
 )

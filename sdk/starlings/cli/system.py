@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from starlings.agents import Agent
 from starlings.agents.installed import offered_agents
 from starlings.agents.loading import load_agents
-from starlings.broker import ResolvedBroker, resolve_broker
+from starlings.broker import ResolvedBroker
 from starlings.kafka.admin import ensure_topics
 from starlings.kafka.connection import Connection, KafkaSettings
 from starlings.llm.endpoint import configured_endpoint
@@ -120,15 +120,3 @@ def unique_services(agents: Sequence[AgentProgram]) -> list[Service]:
         if program.spec not in known:
             known.append(program.spec)
     return [Service.agents(name, each) for name, each in specs.items()]
-
-
-__all__ = [
-    "AgentProgram",
-    "LeftOut",
-    "ResolvedBroker",
-    "installed_programs",
-    "model_description",
-    "programs",
-    "resolve_broker",
-    "whole_system",
-]

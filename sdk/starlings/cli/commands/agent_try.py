@@ -31,7 +31,7 @@ def try_agent(
         str,
         typer.Argument(
             metavar="AGENT",
-            help="module:agent, folder/file.py:agent, or the name of a built-in one.",
+            help="module:agent, folder/file.py:agent, or the name of an installed one.",
         ),
     ],
     *,
@@ -57,11 +57,12 @@ def try_agent(
 
     With --event, one of its reactions instead.
     """
-    from starlings.cli.exits import Exit  # noqa: PLC0415 - `--help` stays fast
+    from starlings.agents.loading import load_agent  # noqa: PLC0415 - `--help` stays fast
+    from starlings.cli.exits import Exit  # noqa: PLC0415
     from starlings.cli.printing import print_json  # noqa: PLC0415
     from starlings.messages import StepOutcome  # noqa: PLC0415
 
-    chosen = _load(agent)
+    chosen = load_agent(agent)
     given = {
         "task": task,
         "input": _read("--input", input),
@@ -80,17 +81,6 @@ def try_agent(
     else:
         _show(done)
     return Exit.OK if done.outcome is StepOutcome.OK else Exit.FAILED
-
-
-def _load(spec: str) -> Agent:
-    from starlings.agents.loading import load_agents  # noqa: PLC0415 - `--help` stays fast
-    from starlings.messages import ConfigError  # noqa: PLC0415
-
-    agents = load_agents(spec)
-    if len(agents) > 1:
-        names = ", ".join(agent.name for agent in agents)
-        raise ConfigError(f"{spec} holds several agents ({names}); name one: {spec}:<variable>")
-    return agents[0]
 
 
 def _read(option: str, text: str | None) -> Any:

@@ -159,7 +159,7 @@ def run(
         list[str],
         typer.Argument(
             metavar="AGENT...",
-            help="module:agent, folder/file.py:agent, or the name of a built-in one.",
+            help="module:agent, folder/file.py:agent, or the name of an installed one.",
         ),
     ],
     *,

@@ -101,16 +101,12 @@ def _name(text: str) -> str:
 
 
 def _load(name: str, spec: str | None) -> Agent:
-    from starlings.agents.loading import find_agent, load_agents  # noqa: PLC0415 - fast `--help`
-    from starlings.messages import ConfigError  # noqa: PLC0415
+    from starlings.agents.loading import find_agent, load_agent  # noqa: PLC0415 - fast `--help`
     from starlings.replay.shadow import check_candidate  # noqa: PLC0415
 
-    agents = load_agents(spec) if spec is not None else [find_agent(name, option="--candidate")]
-    if len(agents) > 1:
-        names = ", ".join(agent.name for agent in agents)
-        raise ConfigError(f"{spec} holds several agents ({names}); name one: {spec}:<variable>")
-    check_candidate(agents[0])
-    return agents[0]
+    agent = load_agent(spec) if spec is not None else find_agent(name, option="--candidate")
+    check_candidate(agent)
+    return agent
 
 
 async def _work(
