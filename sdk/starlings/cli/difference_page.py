@@ -84,8 +84,7 @@ def print_difference(console: Console, found: Difference) -> None:
             _print_step(console, step)
     console.print()
     differ = len(found.steps) - len(same)
-    kept = sum(step.left is not None and step.left.inherited for step in same)
-    kept += sum(step.right is not None and step.right.inherited for step in same)
+    kept = sum(step.inherits for step in same)
     inherited = f" ({kept:,} inherited)" if kept else ""
     console.print(
         f"{differ:,} of {len(found.steps):,} steps differ, {len(same):,} do not{inherited}"

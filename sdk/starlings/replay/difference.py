@@ -49,11 +49,12 @@ class StepDifference:
     def is_same(self) -> bool:
         """Whether the step is as planned there, served by the same, and came to the same."""
         served = [(s.agent, s.variant or "") for s in (self.left, self.right) if s is not None]
-        variants = {variant for _, variant in served} if not self._inherits else set()
+        variants = {variant for _, variant in served} if not self.inherits else set()
         return self.is_same_result and not self.changed and len(variants) <= 1
 
     @property
-    def _inherits(self) -> bool:
+    def inherits(self) -> bool:
+        """Whether one of the runs has not done it, but was given its result."""
         return any(side is not None and side.inherited for side in (self.left, self.right))
 
 

@@ -172,6 +172,17 @@ def test_a_comparison_is_readable_in_a_terminal(width):
     assert lines[-1] == "3 of 4 steps differ, 1 do not (1 inherited)"
 
 
+def test_a_result_that_both_runs_were_given_counts_once():
+    _, right = two()
+    told = page(80, print_difference, difference(right, right))
+    assert told.splitlines()[-1].endswith("(1 inherited)")
+
+
+def test_a_name_for_a_fork_that_is_none_is_refused_at_once(starlings):
+    assert starlings("replay", "fork", "r", "--run-id", "bad id!") == 2
+    assert "--run-id 'bad id!' does not match" in starlings.stderr
+
+
 def test_a_long_result_is_cut_and_says_so():
     rows = "\n".join(str(number) for number in range(500))
     left = view_of("left", planned(step("a")), ok("a", rows))

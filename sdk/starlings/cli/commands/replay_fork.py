@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -71,8 +72,11 @@ async def fork(
     from starlings.cli.reach import client  # noqa: PLC0415 - `--help` stays fast
     from starlings.client.client import new_run_id  # noqa: PLC0415
     from starlings.messages import PlanInvalid  # noqa: PLC0415
+    from starlings.messages.base import ID_PATTERN  # noqa: PLC0415
     from starlings.replay.forking import fork_of  # noqa: PLC0415
 
+    if run_id is not None and not re.fullmatch(ID_PATTERN, run_id):
+        raise typer.BadParameter(f"--run-id {run_id!r} does not match {ID_PATTERN}")
     of_run, of_steps = parse_settings(set_ or [])
     variants = parse_variants(agent or [])
     wishes = wishes_of(from_step, plan, of_run, of_steps, variants)
