@@ -81,7 +81,8 @@ class Log:
 
     def _append(self, place: Position, ident: str, fact: Message) -> list[tuple[str, Message]]:
         run_id = str(getattr(fact, "run_id", ""))
-        value, headers = CODEC.write(fact, id=ident, subject=run_id, causation_id=ident)
+        cause = _cause(ident)
+        value, headers = CODEC.write(fact, id=ident, subject=run_id, causation_id=cause)
         record = ConsumerRecord(
             *(TOPICS.events, 0, place.offset, place.at_ms, 1),
             *(run_id.encode(), value, None, -1, -1, tuple(headers)),
@@ -103,6 +104,12 @@ class Log:
             else:
                 published.append((decision.id, message))
         return published
+
+
+def _cause(ident: str) -> str:
+    """What agents do, they do because of a `step_ready`."""
+    about, _, name = ident.rpartition("/")
+    return f"{about}/{StepReady.NAME}" if name in {StepStarted.NAME, StepDone.NAME} else ident
 
 
 def _is_short(ready: StepReady) -> bool:

@@ -147,7 +147,8 @@ def _reference_problems(step: Step) -> Iterator[Problem]:
         return  # as most are
     known = set(step.depends_on)
     for field in ("task", "input", "args"):
-        for name in dict.fromkeys(references(getattr(step, field))):
+        value = getattr(step, field)
+        for name in dict.fromkeys(references(value)) if value is not None else ():
             if name not in known:
                 yield reference_without_dependency(step, field, name)
 

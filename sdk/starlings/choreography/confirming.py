@@ -14,7 +14,7 @@ from starlings.messages.steps import ApprovalRequested, StepScheduled, StepSkipp
 
 from .consequences import advance
 from .folding import Folding, skip_id
-from .state import Change, DecisionKind, Ignored, Outcome, Run
+from .state import NOTHING_MORE, DecisionKind, Ignored, Outcome, Run
 from .transitions import RunEvent, RunPhase
 
 
@@ -24,7 +24,7 @@ def confirm(run: Run, decision_id: str, *, at_ms: int) -> Outcome:
     if decision is None:
         return Ignored("nothing of that id is owed")
     if decision.kind is not DecisionKind.BURY:
-        return Change()
+        return NOTHING_MORE
     run.burials -= 1  # the run's end waits for its dead letters
     folding = Folding(run, at_ms)
     advance(folding)
@@ -38,7 +38,7 @@ def record_end(run: Run) -> Outcome:
     run.turn(RunEvent.END_RECORDED)
     run.owed.clear()
     run.timers.clear()
-    return Change()
+    return NOTHING_MORE
 
 
 def _step_scheduled(folding: Folding, fact: StepScheduled) -> Outcome:

@@ -51,7 +51,8 @@ def reject(folding: Folding, problems: Sequence[Problem]) -> None:
 
 def confirm_release(run: Run, step: StepState) -> None:
     """An attempt that an agent has touched was published, whatever the log says of it yet."""
-    run.owed.pop(attempt_id(run.run_id, step.spec.id, step.attempt, "step_ready"), None)
+    if run.owed:
+        run.owed.pop(attempt_id(run.run_id, step.spec.id, step.attempt, "step_ready"), None)
 
 
 def arm_deadline(folding: Folding) -> None:
@@ -112,7 +113,7 @@ def fail(folding: Folding, step: StepState, error: ErrorInfo) -> None:
         step.level = next_level(policy, step.level, error)
         draw = attempt_id(run.run_id, step.spec.id, step.attempt, TimerKind.RETRY.value)
         pause_s = wait_s(policy, tries, error, draw=draw)
-        folding.arm(TimerKey(TimerKind.RETRY, step.spec.id, step.attempt), pause_s)
+        folding.arm_step(TimerKind.RETRY, step, pause_s)
         return
     if _give_up(folding, step, error):
         _pass_on(folding, step)
@@ -306,7 +307,8 @@ def give_up_waiting(folding: Folding) -> None:
 def advance(folding: Folding) -> None:
     """Release what may go out; end the run when nothing is left."""
     run = folding.run
-    _go_on_replanning(folding)
+    if run.replans:
+        _go_on_replanning(folding)
     saga.release(folding)
     if run.phase is RunPhase.RUNNING and not run.paused:
         _release(folding)
@@ -366,9 +368,7 @@ def _release(folding: Folding) -> None:
         step.variant = variant_for(run, step)
         ident = attempt_id(run.run_id, step.spec.id, step.attempt, "step_ready")
         folding.decide(Decision(ident, DecisionKind.RELEASE, step.spec.id, step.attempt))
-        folding.arm(
-            TimerKey(TimerKind.QUEUE, step.spec.id, step.attempt), run.timeouts(step).queue_s
-        )
+        folding.arm_step(TimerKind.QUEUE, step, run.timeouts(step).queue_s)
 
 
 def _ask(folding: Folding, step: StepState) -> None:

@@ -166,12 +166,12 @@ def _step_started(folding: Folding, fact: StepStarted) -> Outcome:
 
 
 def _has_started(folding: Folding, step: StepState) -> None:
+    folding.disarm(step)
     folding.run.move(step, StepEvent.STARTED)
     confirm_release(folding.run, step)
-    folding.run.timers.pop(TimerKey(TimerKind.QUEUE, step.spec.id, step.attempt), None)
     limits = folding.run.timeouts(step)
-    folding.arm(TimerKey(TimerKind.RUN, step.spec.id, step.attempt), limits.run_s)
-    folding.arm(TimerKey(TimerKind.HEARTBEAT, step.spec.id, step.attempt), limits.heartbeat_s)
+    folding.arm_step(TimerKind.RUN, step, limits.run_s)
+    folding.arm_step(TimerKind.HEARTBEAT, step, limits.heartbeat_s)
 
 
 def _step_progress(folding: Folding, fact: StepProgress) -> Outcome:
@@ -184,7 +184,7 @@ def _step_progress(folding: Folding, fact: StepProgress) -> Outcome:
     key = TimerKey(TimerKind.HEARTBEAT, step.spec.id, step.attempt)
     if key not in folding.run.timers:
         return Ignored("nobody waits for a sign of life")
-    folding.arm(key, folding.run.timeouts(step).heartbeat_s)
+    folding.arm_step(TimerKind.HEARTBEAT, step, folding.run.timeouts(step).heartbeat_s)
     return folding.change()
 
 

@@ -6,7 +6,7 @@ from starlings.messages.errors import ErrorInfo
 from starlings.messages.facts import TimerKind
 from starlings.messages.ids import generation_id
 
-from .state import Change, Decision, DecisionKind, Run, StepState, Timer, TimerKey
+from .state import NOTHING_MORE, Change, Decision, DecisionKind, Run, StepState, Timer, TimerKey
 from .transitions import Phase
 
 LONGEST_S = 100 * 365 * 86_400.0  # no timer runs longer, so that every due time is a sane number
@@ -30,6 +30,8 @@ class Folding:
 
     def change(self) -> Change:
         """Say what is newly required."""
+        if not self.decisions and not self.timers:
+            return NOTHING_MORE
         return Change(tuple(self.decisions), tuple(self.timers))
 
     def decide(self, decision: Decision) -> None:
@@ -44,6 +46,11 @@ class Folding:
         due_ms = self.at_ms + int(min(after_s, LONGEST_S) * 1000)
         self.run.timers[key] = due_ms
         self.timers.append(Timer(key, due_ms))
+
+    def arm_step(self, kind: TimerKind, step: StepState, after_s: float | None) -> None:
+        """Set a timer of a step's current attempt; None sets none, as mostly."""
+        if after_s is not None:
+            self.arm(TimerKey(kind, step.spec.id, step.attempt), after_s)
 
     def disarm(self, step: StepState) -> None:
         """Take away the timers of a step's current attempt."""

@@ -98,6 +98,9 @@ class Change(NamedTuple):
     timers: tuple[Timer, ...] = ()
 
 
+NOTHING_MORE = Change()
+
+
 class Ignored(NamedTuple):
     """A fact that changes nothing, and why: repeats and late comers are normal."""
 
@@ -273,10 +276,10 @@ class Run:
         """Move a step by the table, keeping the counters and the ready heap right."""
         before = step.phase
         step.phase = after = move(STEP_MOVES, before, event)
-        settles = (after in SETTLED) - (before in SETTLED)
+        settles, out, amending = _COUNTED[before, after]
         self.unsettled -= settles
-        self.out += (after in OUT) - (before in OUT)
-        self.amending += (after is Phase.AMENDING) - (before is Phase.AMENDING)
+        self.out += out
+        self.amending += amending
         if step.item_of is not None:
             whole = self.order[step.item_of]
             whole.open_items -= settles
@@ -335,6 +338,18 @@ class Run:
         nano = self.usage.get(COST)
         most = int(MOST_USD) * NANO
         return Usage(**counts, cost_usd=None if nano is None else min(nano, most) / NANO)
+
+
+def _counted(before: Phase, after: Phase) -> tuple[int, int, int]:
+    return (
+        (after in SETTLED) - (before in SETTLED),
+        (after in OUT) - (before in OUT),
+        (after is Phase.AMENDING) - (before is Phase.AMENDING),
+    )
+
+
+# what a move adds to the steps that have settled, are out, or have an amendment looked at
+_COUNTED = {(before, after): _counted(before, after) for before in Phase for after in Phase}
 
 
 def _sane(count: int) -> int:

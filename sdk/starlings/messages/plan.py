@@ -272,9 +272,21 @@ def normalise_plan(data: Any) -> Any:
     if not isinstance(data, dict) or not isinstance(data.get("steps"), list):
         return data
     steps = data["steps"]
+    if all(_is_written_out(step) for step in steps):  # as plans on Kafka are
+        return data
     ids = [_step_id(step, index) for index, step in enumerate(steps)]
     numbers = _numbers(steps, ids)
     return {**data, "steps": [_with_ids(step, ids[i], numbers) for i, step in enumerate(steps)]}
+
+
+def _is_written_out(step: Any) -> bool:
+    """Whether a step has its id and its agent, and names what it depends on."""
+    if not isinstance(step, dict) or "dependencies" in step or "agent" not in step:
+        return False
+    ident, depends_on = step.get("id"), step.get("depends_on", [])
+    if not isinstance(ident, str) or not ident or not isinstance(depends_on, list):
+        return False
+    return all(isinstance(dependency, str) for dependency in depends_on)
 
 
 def _step_id(step: Any, index: int) -> Any:

@@ -55,9 +55,10 @@ class Owed:
         """What it says on `events`."""
         if self._message is None and self._released is not None:
             run_id, agent, variant = self._released
-            step_id, attempt = self.decision.step_id, self.decision.attempt
-            about = {"run_id": run_id, "step_id": step_id, "attempt": attempt}
-            self._message = StepScheduled(**about, agent=agent, variant=variant)
+            step_id, attempt = self.decision.step_id or "", self.decision.attempt
+            self._message = StepScheduled.trusted(
+                run_id=run_id, step_id=step_id, attempt=attempt, agent=agent, variant=variant
+            )
         assert self._message is not None  # noqa: S101 - one of the two is there
         return self._message
 

@@ -32,8 +32,7 @@ from .released import Released
 
 FORGET_EVERY = 8_192  # records
 RECOVERY_RECORDS = 200_000  # by then every run that was open has been carried forward, or has ended
-_AMENDING = (PlanAmended, AmendmentRejected)
-_BY_AGENTS = (StepStarted, StepProgress, StepDone, CompensationDone)
+_BY_AGENTS = frozenset({StepStarted, StepProgress, StepDone, CompensationDone})
 
 
 class PartitionCheck:
@@ -59,6 +58,7 @@ class PartitionCheck:
         self._chosen = chosen
         self.ledger = Ledger(start=start)
         self._findings = findings
+        self._counts = findings.counts
         self._facts = FactReader(codec)
         self._judge = Judge(place, findings, self._facts, tail_ms=tail_ms)
         self._only = None if only is None else {name.encode() for name in only}
@@ -72,11 +72,16 @@ class PartitionCheck:
 
     async def read(self, record: ConsumerRecord) -> Change | Ignored | None:
         """Judge and fold a record; say what the core made of it, None where it was not asked."""
-        if not self._is_next(record):
+        if record.offset != self.ledger.position and not self._is_next(record):
             return None
-        self._findings.counts.records += 1
+        self._counts.records += 1
+        self._until_forget -= 1
+        if self._until_forget <= 0:
+            self._until_forget = FORGET_EVERY
+            self._forget()
         place = Position(record.offset, record.timestamp)
         headers: Headers = dict(record.headers)
+        self._first_ms = self._first_ms or record.timestamp
         kind = headers.get("ce_type", b"")
         if kind == HANDLED or (self._only is not None and not self._is_asked(record, headers)):
             self.ledger.skip(place)
@@ -89,30 +94,27 @@ class PartitionCheck:
                 await self._judge.compare(suspect, record, headers, run)
             return self._read_decision(place, *decided, headers)
         self._facts.foreign += kind in CONFIRMING  # under an id that no coordinator gives
-        fact = self._facts.read_plain(record, headers) or await self._facts.read(record, headers)
+        fact = self._facts.read_plain(record, headers)
+        if fact is None:
+            fact = await self._facts.read(record, headers)
         if fact is None:
             if self._facts.why:
                 self._judge.doubt(self._facts.why, headers)
             self.ledger.skip(place)
             return None
         run = self.ledger.runs.get(getattr(fact, "run_id", ""))
-        if isinstance(fact, _AMENDING):
+        if type(fact) is PlanAmended or type(fact) is AmendmentRejected:
             await self._judge.judge_amendment(fact, record, headers, run)
         return self._read_fact(place, fact, record, headers)
 
     def _is_next(self, record: ConsumerRecord) -> bool:
-        expected, count = self.ledger.position, self._findings.counts
-        self._first_ms = self._first_ms or record.timestamp
+        expected = self.ledger.position
         if record.offset < expected:
-            count.repeated += 1
+            self._counts.repeated += 1
             return False
-        if record.offset > expected and not self._chosen:
+        if not self._chosen:
             self._findings.note_gap(self.place, expected, record.offset)
             self._judge.doubt(f"offsets {expected} to {record.offset - 1} are not in what was read")
-        self._until_forget -= 1
-        if self._until_forget <= 0:
-            self._until_forget = FORGET_EVERY
-            self._forget()
         return True
 
     def _is_asked(self, record: ConsumerRecord, headers: Headers) -> bool:
@@ -142,9 +144,9 @@ class PartitionCheck:
     ) -> Change | Ignored:
         run_id: str = getattr(fact, "run_id", "")
         run = self.ledger.runs.get(run_id)
-        if isinstance(fact, _BY_AGENTS):
+        if type(fact) in _BY_AGENTS:
             self._judge.judge_cause(run_id, record, headers)
-        elif isinstance(fact, TimerFired):
+        elif type(fact) is TimerFired:
             self._judge.judge_timer(fact, record, headers)
         was_parked = run_id in self.ledger.parked
         outcome = self.ledger.fold(place, fact)

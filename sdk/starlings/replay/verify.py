@@ -70,14 +70,14 @@ async def verify(
         async for record in steps().records():
             released.add(record)
     starts = {found.place: found.first for found in events.ranges}
-    checks: dict[TopicPartition, PartitionCheck] = {}
+    checks: dict[int, PartitionCheck] = {}  # by partition
     async for record in events.records():
         if record.topic != topics.events:
             continue
-        place = TopicPartition(record.topic, record.partition)
-        check = checks.get(place)
+        check = checks.get(record.partition)
         if check is None:
-            check = checks[place] = PartitionCheck(
+            place = TopicPartition(record.topic, record.partition)
+            check = checks[record.partition] = PartitionCheck(
                 place,
                 findings,
                 codec=codec,
