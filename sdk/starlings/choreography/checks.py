@@ -29,10 +29,9 @@ def step_problems(
     """Look at one step after the other."""
     names = _Names({step.id for step in plan.steps} if known is None else known)
     for step in plan.steps:
-        yield from _task_problems(step)
+        yield from _waiting_problems(step) if _waits(step) else _task_problems(step)
         yield from _dependency_problems(step, names)
         yield from _reference_problems(step)
-        yield from _waiting_problems(step)
         yield from flow_problems(step)
         if agents is not None and not _waits(step):
             yield from _agent_problems(step, agents, alive)
@@ -49,8 +48,6 @@ def _waits(step: Step) -> bool:
 
 
 def _waiting_problems(step: Step) -> Iterator[Problem]:
-    if not _waits(step):
-        return
     waits_for = [name for name in WAITING_AGENTS if getattr(step, name) is not None]
     if len(waits_for) > 1:
         yield Problem(
@@ -102,8 +99,6 @@ def _unknown_agent(
 
 
 def _task_problems(step: Step) -> Iterator[Problem]:
-    if _waits(step):
-        return
     if not step.task.strip() and step.tool is None and step.input is None:
         yield Problem(
             code="empty_task",

@@ -170,6 +170,8 @@ def forget_waiting(run: Run) -> None:
 def release(folding: Folding) -> None:
     """Release what may be undone, as far as `max_parallel` has places."""
     run = folding.run
+    if not run.undo_ready:
+        return
     limit = run.options.max_parallel
     while run.undo_ready and (limit is None or run.out < limit):
         index, attempt = heapq.heappop(run.undo_ready)
