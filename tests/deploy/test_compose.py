@@ -16,6 +16,7 @@ from starlings.broker import VERSION
 from starlings.kafka.settings import KafkaSettings
 from starlings.llm.settings import LlmSettings
 from starlings.service import variable_name
+from starlings.telemetry import TelemetrySettings
 from starlings_coordinator.settings import CoordinatorSettings
 from starlings_planner.settings import PlannerSettings
 
@@ -30,7 +31,8 @@ IMAGES = all_images(ROOT)
 def read_by(name: str) -> set[str]:
     """Give the variables that a service's program reads."""
     own = {"planner": PlannerSettings, "coordinator": CoordinatorSettings}.get(name, AgentSettings)
-    kinds = [own, KafkaSettings] + ([] if name == "coordinator" else [LlmSettings])
+    models = [] if name == "coordinator" else [LlmSettings]
+    kinds = [own, KafkaSettings, TelemetrySettings, *models]
     return {variable_name(kind, field) for kind in kinds for field in kind.model_fields}
 
 
