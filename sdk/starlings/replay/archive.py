@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import bisect
 import contextlib
+import errno
 import gzip
 import os
 import tempfile
@@ -29,6 +30,7 @@ from .ranges import Range
 
 VERSION: Literal[1] = 1
 LINE_LIMIT = 256 * 1024 * 1024
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_KEPT = -1  # sizes and checksums, which only clients look at
 
 
@@ -86,8 +88,10 @@ def create_archive(path: Path, header: ArchiveHeader) -> Generator[ArchiveWriter
     """Write an archive that is there as a whole or not at all.
 
     Raises:
-        ConfigError: no file can be made there.
+        ConfigError: no file can be made there, or there is no room for it.
     """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; name a file in it")
     try:
         number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
@@ -103,8 +107,12 @@ def create_archive(path: Path, header: ArchiveHeader) -> Generator[ArchiveWriter
         ):
             yield writer
         unfinished.replace(path)
-    except BaseException:
+    except BaseException as error:
         unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise ConfigError(
+                f"{path} cannot be written: {error.strerror}; make room, or name another place"
+            ) from None
         raise
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+from contextlib import contextmanager
 
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
@@ -43,6 +45,17 @@ def archive(path, *records, header=None):
         for one in records:
             writer.write(one)
     return read_archive(path)
+
+
+@contextmanager
+def at_most_bytes(size):
+    """Let no file grow above a size, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def rewritten(path, change):
@@ -116,6 +129,18 @@ def test_a_place_where_no_file_can_be_made_is_named(tmp_path):
     path = tmp_path / "nowhere" / "log.jsonl"
     with pytest.raises(ConfigError, match=r"log\.jsonl cannot be written: No such file"):
         archive(path, record())
+
+
+def test_a_folder_is_no_place_for_an_archive(tmp_path):
+    with pytest.raises(ConfigError, match="is a folder; name a file in it"):
+        archive(tmp_path, record())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_without_room_is_named(tmp_path):
+    with at_most_bytes(4_096), pytest.raises(ConfigError, match=r"log\.jsonl .*; make room, or"):
+        archive(tmp_path / "log.jsonl", record(value=b"x" * 100_000))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_fails_on_the_way_leaves_no_file(tmp_path):
