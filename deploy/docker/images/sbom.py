@@ -1,7 +1,8 @@
 """Writes what an image is made of, as a CycloneDX 1.6 document in JSON.
 
 It tells the libraries by their metadata, Python itself, and the packages of the base where dpkg
-lists them. No time and no random number stand in it: the same image gives the same document.
+lists them, but for those that are taken out of it. No time and no random number stand in it: the
+same image gives the same document.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from .debian import is_unused
 from .lock import normal
 
 DPKG = Path("/var/lib/dpkg/status")
@@ -63,9 +65,8 @@ def _debian(status: Path) -> Iterator[dict[str, Any]]:
         return
     for paragraph in status.read_text("utf-8").split("\n\n"):
         fields = dict(_fields(paragraph.splitlines()))
-        if "installed" not in fields.get("Status", "").split():
-            continue
-        yield _deb(fields)
+        if "installed" in fields.get("Status", "").split() and not is_unused(fields["Package"]):
+            yield _deb(fields)
 
 
 def _fields(lines: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .bytecode import compile_folder
+from .debian import remove_packages
 
 _FILES = ("*.pyi", "*.pyx", "*.pxd", "*.c", "*.h", "*.hpp", "*.a")
 _FOLDERS = ("tests",)
@@ -35,6 +36,7 @@ _OF_THE_BASE = (
     "usr/local/bin/pip*",
     "usr/local/bin/pydoc*",
     "usr/local/bin/*-config",
+    "usr/lib/*/gconv/*",  # conversions between character sets in C: Python has its own
     "usr/share/doc/*",
     "usr/share/info/*",
     "usr/share/locale/*",
@@ -63,6 +65,7 @@ def trim_environment(folder: Path) -> None:
 
 def trim_base(root: Path, library: Path) -> None:
     """Take pip, documents, caches and what is unused out of a base; compile what stays."""
+    remove_packages(root)
     _remove(path for pattern in _OF_PYTHON for path in library.glob(pattern))
     _remove(path for path in library.glob("**/__pycache__"))
     _remove(path for pattern in _OF_THE_BASE for path in root.glob(pattern))

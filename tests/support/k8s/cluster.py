@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from support.helm import RefusedError
@@ -63,14 +64,22 @@ class Cluster:
             return str(probe.getsockname()[0])
 
 
-def run(*command: str, within_s: float = CALL_WITHIN_S, told: str = "") -> str:
-    """Run a program and give its output.
+def run(
+    *command: str, within_s: float = CALL_WITHIN_S, told: str = "", folder: Path | None = None
+) -> str:
+    """Run a program, in a folder if one is given, and give its output.
 
     Raises:
         RefusedError: with what it says.
     """
     done = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=within_s, input=told
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=within_s,
+        input=told,
+        cwd=folder,
     )
     if done.returncode:
         raise RefusedError(f"{' '.join(command[:6])} …: {done.stdout}{done.stderr}")

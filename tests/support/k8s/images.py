@@ -44,10 +44,14 @@ def build_and_load() -> Images:
         within_s=BUILT_WITHIN_S,
     )  # fmt: skip
     for name in NAMES:
-        archive = ARCHIVES / f"starlings-{name}.tar"
-        run(*_loader(archive, images.name(name)), within_s=LOADED_WITHIN_S)
-        archive.unlink()
+        load_image(ARCHIVES / f"starlings-{name}.tar", images.name(name))
     return images
+
+
+def load_image(archive: Path, name: str) -> None:
+    """Put an image onto the nodes, and remove its archive."""
+    run(*_loader(archive, name), within_s=LOADED_WITHIN_S)
+    archive.unlink()
 
 
 def _loader(archive: Path, name: str) -> list[str]:
