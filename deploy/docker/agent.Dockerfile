@@ -47,9 +47,18 @@ WORKDIR /opt/starlings
 EXPOSE 8080
 USER 10001:10001
 
+# --- says which image it is. Some engines take a step from their cache although its arguments
+# differ; they do not where a file before it differs.
+FROM libraries AS name
+ARG AGENT=math
+ARG VERSION=0
+ARG REVISION=unknown
+RUN echo "starlings-agent-${AGENT} ${VERSION} ${REVISION}" >/opt/image
+
 FROM base
 COPY --from=libraries /opt/starlings /opt/starlings
 COPY --from=own /opt/starlings-own /opt/starlings-own
+COPY --from=name /opt/image /opt/image
 ENTRYPOINT ["python", "-m", "starlings.agents"]
 ARG AGENT=math
 ENV STARLINGS_AGENTS="starlings_agents.${AGENT}:agent"

@@ -44,9 +44,17 @@ WORKDIR /opt/starlings
 EXPOSE 8080
 USER 10001:10001
 
+# --- says which image it is. Some engines take a step from their cache although its arguments
+# differ; they do not where a file before it differs.
+FROM libraries AS name
+ARG VERSION=0
+ARG REVISION=unknown
+RUN echo "starlings-planner ${VERSION} ${REVISION}" >/opt/image
+
 FROM base
 COPY --from=libraries /opt/starlings /opt/starlings
 COPY --from=own /opt/starlings-own /opt/starlings-own
+COPY --from=name /opt/image /opt/image
 ENTRYPOINT ["python", "-m", "starlings_planner"]
 ARG VERSION=0
 ARG REVISION=unknown

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.dockerfile import read_dockerfile
 
-from images.catalog import all_images
+from images.catalog import LABEL, all_images
 from images.members import read_members, wanted
 from starlings.cli.scaffold import KINDS, write_agent
 
@@ -64,6 +64,30 @@ def test_every_image_says_its_version_and_revision_and_has_one_base_in_common(pa
     common = [read_dockerfile(other).stages[2:4] for other in FILES]
     assert [stage.name for stage in common[0]] == ["bare", "base"]
     assert common == [common[0]] * len(FILES)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_that_differs_comes_before_steps_whose_arguments_differ(path):
+    """Buildah 1.28 compares steps as written: an agent's image would run another agent."""
+    *earlier, last = read_dockerfile(path).stages
+    words = [word for word, _ in last.instructions]
+    (name,) = (stage for stage in earlier if stage.name == "name")
+    given = {text.partition("=")[0] for text in name.all("ARG")}
+    assert given == {text.partition("=")[0] for text in last.all("ARG")}
+    (run,) = name.all("RUN")
+    assert all(f"${{{argument}}}" in run for argument in given)
+    assert last.all("COPY")[-1] == "--from=name /opt/image /opt/image"
+    assert words.count("COPY") == words.index("ENTRYPOINT"), "copies come first"
+
+
+def test_an_image_that_says_it_is_another_one_is_found_out():
+    def told(title, revision):
+        labels = {f"{LABEL}.title": title, f"{LABEL}.revision": revision}
+        return IMAGES["agent-web-search"].misfit({"config": {"Labels": labels}}, "r1")
+
+    assert told("starlings-agent-web_search", "r1") == ""
+    assert "starlings-agent-math of r1 instead of" in told("starlings-agent-math", "r1")
+    assert "of r0 instead of" in told("starlings-agent-web_search", "r0")
 
 
 def test_there_is_an_image_for_every_agent_that_is_offered():

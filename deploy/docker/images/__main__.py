@@ -34,12 +34,16 @@ def main(words: list[str]) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     print(f"{'image':44} {'compressed':>12} {'unpacked':>12}")
     known: dict[str, Layer] = {}
+    revision = _revision()
     for image in images:
         reference = image.reference(env.get("REGISTRY", ""), env.get("TAG") or version(ROOT))
-        if code := _build(engine, image, reference):
+        if code := _build(engine, image, reference, revision=revision):
             print(f"images: {engine.kind} could not build {reference}", file=sys.stderr)
             return code
         found = _measure(engine, image, reference, options=options, known=known)
+        if wrong := image.misfit(found.config, revision):
+            print(f"images: {reference}: {wrong}", file=sys.stderr)
+            return 1
         sizes = f"{found.compressed / _MB:9.1f} MB {found.unpacked / _MB:9.1f} MB"
         print(f"{reference:44} {sizes}", flush=True)
     return 0
@@ -52,8 +56,8 @@ def _options(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def _build(engine: Engine, image: Image, reference: str) -> int:
-    arguments = {**image.arguments, "VERSION": version(ROOT), "REVISION": _revision()}
+def _build(engine: Engine, image: Image, reference: str, *, revision: str) -> int:
+    arguments = {**image.arguments, "VERSION": version(ROOT), "REVISION": revision}
     if base := os.environ.get("PYTHON_IMAGE"):
         arguments["PYTHON"] = base
     line = engine.build(image.dockerfile, reference, arguments=arguments)

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .members import read_members, split
 
 MORE_EXTRAS = {"knowledge": {"knowledge"}, "knowledge_query": {"knowledge"}, "sql": {"bigquery"}}
 AGENT = "agent-"
+LABEL = "org.opencontainers.image"
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,18 @@ class Image:
     def reference(self, registry: str, tag: str) -> str:
         """Write its full name."""
         return f"{registry.rstrip('/') + '/' if registry else ''}starlings-{self.name}:{tag}"
+
+    def misfit(self, config: Mapping[str, Any], revision: str) -> str:
+        """Say what the labels of an image tell that is not so; empty where all is well."""
+        labels = config.get("config", {}).get("Labels") or {}
+        title = labels.get(f"{LABEL}.title", "nothing").replace("_", "-")
+        told = f"{title} of {labels.get(f'{LABEL}.revision', 'no revision')}"
+        if told == (asked := f"starlings-{self.name} of {revision}"):
+            return ""
+        return (
+            f"its labels say {told} instead of {asked}: the engine took a step of another image "
+            "from its cache; try ENGINE_BUILD_OPTIONS=--no-cache"
+        )
 
 
 def all_images(root: Path) -> Mapping[str, Image]:
