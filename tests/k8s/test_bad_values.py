@@ -10,7 +10,7 @@ from support.helm import CHART, RefusedError
 from support.k8s.release import NAME
 from support.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(480, func_only=True)]
 
 NOWHERE = "kafka.nowhere.invalid:9092"
 

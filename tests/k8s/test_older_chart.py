@@ -11,7 +11,7 @@ from support.services import Services
 
 from starlings.messages import RunOutcome, Topics
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(480, func_only=True)]
 
 NAME, PREFIX = "older", "older."
 PROGRAMS = ("planner", "coordinator", "agent-math", "agent-string")

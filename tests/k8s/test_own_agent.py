@@ -13,7 +13,7 @@ from starlings.messages import RunOutcome
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(480),
+    pytest.mark.timeout(480, func_only=True),
     pytest.mark.skipif(THERE in os.environ, reason=f"{THERE} is set, so that nothing is built"),
 ]
 

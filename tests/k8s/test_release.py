@@ -12,7 +12,7 @@ from support.waiting import wait_until
 from starlings.cli.demo import REQUEST
 from starlings.messages import RunOutcome
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(480, func_only=True)]
 
 ANSWERED_WITHIN_S = 60
 ROLLED = ("coordinator", "planner", "agent-math", "agent-south")

@@ -6,7 +6,7 @@ import pytest
 from support.k8s.watch import Watch
 from support.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(480, func_only=True)]
 
 RUNS, WIDTH = 3, 40
 OTHERS = ("math", "string", "south")
