@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 from support.helm import CHART
-from support.k8s.release import SCALING, SMALL
+from support.k8s.release import INSTALLED_WITHIN_S, SCALING, SMALL
 from support.older_charts import OLDER
 from support.services import Services
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(480, func_only=True)]
 
 NAME, PREFIX = "older", "older."
 PROGRAMS = ("planner", "coordinator", "agent-math", "agent-string")
-WAIT = ("--wait", "--timeout", "180s")
+WAIT = ("--wait", "--timeout", f"{INSTALLED_WITHIN_S}s")
 SUM = [{"id": "sum", "agent": "math", "tool": "add", "args": {"a": 2, "b": 3}}]
 
 
@@ -53,7 +53,7 @@ async def _add(client):
 
 def _helm(release, verb, name, chart, values):
     words = [verb, name, chart, "--values", "-", *WAIT]
-    release.cluster.helm(*words, within_s=200, told=yaml.safe_dump(values))
+    release.cluster.helm(*words, within_s=INSTALLED_WITHIN_S + 30, told=yaml.safe_dump(values))
 
 
 def _uid(release, program):
