@@ -70,6 +70,16 @@ def test_an_image_has_its_own_libraries_and_not_those_of_others():
     assert names("agent-math") == names("agent-string")  # and so they share their layers
 
 
+def test_all_versions_of_a_package_are_taken_along_for_pip_to_choose_by_its_python():
+    older, newer = (
+        f"one=={version} ; python_full_version {marker} \\\n    --hash=sha256:{version}\n"
+        for version, marker in (("1", "< '3.12'"), ("2", ">= '3.12'"))
+    )
+    pins = read_lock(f"{older}    # via a\n{newer}    # via b\n")
+    assert as_requirements(needed(pins, ["one"])) == older + newer
+    assert pins["one"].wanted_by == {"a", "b"}
+
+
 def test_hashes_stay_and_comments_go():
     text = as_requirements(needed(PINS, ["orjson"]))
     assert text.startswith("orjson==")

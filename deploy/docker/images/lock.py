@@ -17,7 +17,10 @@ _COMMENT = re.compile(r"^\s+#\s+(?:via\s*)?(\S*)")
 
 @dataclass(frozen=True)
 class Pin:
-    """A package of the lock: its lines with the hashes, and who wanted it."""
+    """A package of the lock: its lines with the hashes, and who wanted it.
+
+    It has several versions where Pythons differ in what they can have; pip takes by the markers.
+    """
 
     name: str
     text: str
@@ -41,8 +44,14 @@ def read_lock(text: str) -> Mapping[str, Pin]:
             blocks.append([line])
         elif blocks and line.startswith(" "):
             blocks[-1].append(line)
-    pins = [_pin(block) for block in blocks]
-    return {pin.name: pin for pin in pins}
+    pins: dict[str, Pin] = {}
+    for pin in map(_pin, blocks):
+        if (other := pins.get(pin.name)) is None:
+            pins[pin.name] = pin
+        else:
+            parents = other.wanted_by | pin.wanted_by
+            pins[pin.name] = Pin(pin.name, f"{other.text}\n{pin.text}", parents)
+    return pins
 
 
 def needed(pins: Mapping[str, Pin], roots: Iterable[str]) -> list[Pin]:

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from starlings.llm import Cassette, LlmSettings, ModelClient
 
 
+def import_models() -> None:
+    """Import what asks models, where no event loop turns yet.
+
+    That takes seconds where CPU is short, and a loop that stands still is taken for dead.
+    """
+    import starlings.llm.client  # noqa: PLC0415 - slow, and few need it
+    import starlings.llm.completion  # noqa: PLC0415
+    import starlings.llm.provider  # noqa: F401, PLC0415
+
+
 class AgentModels:
     """The models of some agents; an async context manager.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TypedDict
 
 from pydantic import Field
@@ -29,7 +29,7 @@ from .agent import Agent
 from .alongside import alongside
 from .listening import EventRuntime
 from .model_port import ModelPort
-from .models import AgentModels
+from .models import AgentModels, import_models
 from .own_claims import LEASE_S, ClaimSettings
 from .pace import Pace
 from .runtime import AgentRuntime
@@ -86,6 +86,10 @@ def run_agents(agents: Sequence[Agent], settings: type[AgentSettings] = AgentSet
     """Run agents in this process until it is told to stop; give the exit code."""
     names = [agent.name for agent in agents]
     name = "agent-" + "-".join(names) if len(names) <= NAMED else f"agents-{len(names)}"
+
+    if any(_asks(agent) for agent in agents):
+        with suppress(ImportError):  # what is missing is told where a model is opened
+            import_models()
 
     async def main(ctx: ServiceContext[AgentSettings]) -> None:
         await serve(ctx, agents, name=name)
