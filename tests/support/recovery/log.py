@@ -73,6 +73,8 @@ class Story:
     given_up: bool = False  # the run's grace has passed
     rewound: dict[str, int] = field(default_factory=dict)  # step → its last attempt of before
     inherited: set[str] = field(default_factory=set)  # and not done again since
+    added_by: dict[str, str] = field(default_factory=dict)  # step → whose result added it
+    joined: dict[str, set[str]] = field(default_factory=dict)  # added step → who waits for it
     replans: Replans = field(default_factory=Replans)
 
     def tell(self, fact: Message) -> None:
@@ -85,8 +87,8 @@ class Story:
             self.replans.begin(self, fact, fact.replan)
         elif isinstance(fact, PlanAmended):
             self._amend(fact)
-        elif isinstance(fact, AmendmentRejected) and fact.replan is not None:
-            self.replans.refuse(self, fact.replan)
+        elif isinstance(fact, AmendmentRejected):
+            self._refuse(fact)
         elif isinstance(fact, ApprovalGiven):
             self.words.add(fact.step_id)
         elif isinstance(fact, SignalReceived):
@@ -100,7 +102,20 @@ class Story:
         assert self.plan is not None
         known = {step.id for step in self.plan.steps}
         added = [step for step in fact.amendment.add if step.id not in known]
+        self.added_by |= {step.id: fact.step_id or "" for step in added}
+        if fact.amendment.join:
+            inner = {name for step in added for name in step.depends_on}
+            behind = {step.id for step in self.plan.steps if fact.step_id in step.depends_on}
+            self.joined |= {step.id: set(behind) for step in added if step.id not in inner}
         self.plan = Plan.model_construct(steps=[*self.plan.steps, *added])
+
+    def _refuse(self, fact: AmendmentRejected) -> None:
+        """Let nobody wait for what is not added after all."""
+        if fact.replan is not None:
+            self.replans.refuse(self, fact.replan)
+            return
+        kept = {name for name in self.joined if self.added_by[name] != fact.step_id}
+        self.joined = {name: self.joined[name] for name in kept}
 
     def _skip(self, fact: StepSkipped) -> None:
         if fact.because is None:
@@ -150,7 +165,8 @@ class Story:
         while todo:
             name = todo.pop()
             for step in self.plan.steps:
-                if name in step.depends_on and step.id not in found:
+                waits = name in step.depends_on or step.id in self.joined.get(name, ())
+                if waits and step.id not in found:
                     found.add(step.id)
                     todo.append(step.id)
         return {item for name in found for item in (name, *self.items(name))}

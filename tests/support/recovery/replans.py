@@ -11,7 +11,8 @@ from starlings.messages import Amendment, Plan, PlanAmended
 if TYPE_CHECKING:
     from .log import Story
 
-_KEPT = ("plan", "succeeded", "failed", "hopeless", "skipped", "words", "done", "compensable")
+_WHOLE = ("plan", "joined")
+_KEPT = (*_WHOLE, "succeeded", "failed", "hopeless", "skipped", "words", "done", "compensable")
 
 
 @dataclass
@@ -57,6 +58,8 @@ class Replans:
         kept = [s for s in story.plan.steps if s.id not in amendment.remove]
         steps = [*(instead.get(s.id, s) for s in kept), *amendment.add]
         story.plan = Plan.model_construct(steps=steps)
+        changed = {*instead, *amendment.remove}
+        story.joined = {name: behind - changed for name, behind in story.joined.items()}
         for known in (story.succeeded, story.hopeless):
             known.difference_update(self.again)
         for by_step in (story.failed, story.done, story.compensable):
@@ -75,7 +78,7 @@ class Replans:
         self.amendment = None
         for name, value in self.before.items():
             now = getattr(story, name)
-            setattr(story, name, value if isinstance(value, Plan) else value | now)
+            setattr(story, name, value if name in _WHOLE else value | now)
         self.before = {}
 
     def doubt(self, name: str, why: str) -> None:
