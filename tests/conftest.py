@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.command_line import CommandLine, command_line
 from support.kafka import (
     Kafka,
     SecuredKafka,
@@ -39,6 +40,12 @@ def pytest_configure(config):
 
 def pytest_unconfigure(config):
     close_run_folder(config)
+
+
+@pytest.fixture
+def starlings(monkeypatch, tmp_path) -> Iterator[CommandLine]:
+    """The command line in this process, in an empty folder and without settings."""
+    yield from command_line(monkeypatch, tmp_path)
 
 
 @pytest.fixture(scope="session")

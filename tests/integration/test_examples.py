@@ -7,12 +7,10 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 import yaml
-from support.command_line import CommandLine, command_line
 from support.example_model import (
     EXAMPLES,
     ROOT,
@@ -125,12 +123,6 @@ def run(command: Sequence[str], env: dict[str, str] | None = None) -> str:
     )
     assert ended.returncode == 0, f"after a change of a prompt: make answers\n{ended.stdout}"
     return unwrapped(ended.stdout)
-
-
-@pytest.fixture
-def starlings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[CommandLine]:
-    """The command line in this process, away from anybody's `.env`."""
-    yield from command_line(monkeypatch, tmp_path)
 
 
 def in_root(word: str) -> str:

@@ -4,24 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
 
-import pytest
-from support.command_line import CommandLine, command_line
-from support.recorded_steps import AGENT, CODE, RUN, TOPICS, Recorder, recorded, recorder_in
+from support.command_line import CommandLine
+from support.recorded_steps import AGENT, CODE, RUN, TOPICS, Recorder, recorded
 
 from starlings.messages import KeptAnswers, Plan, RunDone, StepStarted
-
-
-@pytest.fixture
-def starlings(monkeypatch, tmp_path) -> Iterator[CommandLine]:
-    yield from command_line(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def recorder(starlings, tmp_path, monkeypatch) -> Recorder:
-    del starlings
-    return recorder_in(tmp_path, monkeypatch)
 
 
 def replay(starlings: CommandLine, file: str, *argv: str, step: str = "cup", run: str = RUN) -> int:

@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from support.command_line import CommandLine, command_line
-from support.recorded_steps import AGENT, RUN, Recorder, recorded, recorder_in
+from support.recorded_steps import AGENT, RUN, recorded
 from support.terminal import Terminal
-
-
-@pytest.fixture
-def starlings(monkeypatch, tmp_path) -> Iterator[CommandLine]:
-    yield from command_line(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def recorder(starlings, tmp_path, monkeypatch) -> Recorder:
-    del starlings
-    return recorder_in(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ async def test_an_upgrade_under_load_loses_and_doubles_nothing(release, load, tm
     values["defaults"]["podAnnotations"] = {"example.org/turn": load.name}
     rolling = load.blow("upgrade", "agents")
     async with load.going_on():
-        await wait_until(lambda: len(load.asked) > 4, timeout_s=60, message="work is under way")
+        await load.more_asked(5)
         await asyncio.to_thread(release.install, values)
         rolling.until_s = now_s()
     await load.settled()
@@ -53,7 +53,7 @@ async def test_killed_pods_lose_nothing_and_double_only_what_they_were_at(
     release, load, tmp_path, capsys
 ):
     async with load.going_on(width=6):
-        await wait_until(lambda: len(load.asked) > 4, timeout_s=60, message="work is under way")
+        await load.more_asked(5)
         for program in ("agent-north", "coordinator"):
             await wait_until(
                 lambda program=program: release.pods(program),
@@ -63,7 +63,7 @@ async def test_killed_pods_lose_nothing_and_double_only_what_they_were_at(
             name = await asyncio.to_thread(release.kill, release.pods(program)[0])
             killed = load.blow("kill", program, pid=whoami(name))
             killed.until_s += FORGOTTEN_AFTER_S
-        await asyncio.sleep(5)
+        await load.more_asked(4)  # of those that are left, or come in their place
     await load.settled()
     findings = await load.audit(tmp_path)
     with capsys.disabled():

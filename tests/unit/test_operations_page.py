@@ -20,7 +20,6 @@ from benchmarks.sizing import (
     table,
     write,
 )
-from support.command_line import command_line
 
 from starlings.messages import Topics
 from starlings.messages.access import rights_of_coordinator, rights_of_planner
@@ -29,11 +28,6 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 ALERTS = ROOT / "deploy" / "helm" / "starlings" / "templates" / "alerts.yaml"
 STARLINGS = Topics()
-
-
-@pytest.fixture
-def starlings(monkeypatch, tmp_path):
-    yield from command_line(monkeypatch, tmp_path)
 
 
 def test_the_table_on_the_page_follows_from_the_figures_that_were_measured():

@@ -11,14 +11,8 @@ import pytest
 import structlog
 from support.logs import logged
 
-from starlings.service import (
-    HoldBack,
-    RateLimit,
-    configure_logging,
-    log_context,
-    new_traceparent,
-    trace_id,
-)
+from starlings.service import HoldBack, RateLimit, configure_logging, log_context
+from starlings.telemetry.traceparent import new_traceparent, trace_id
 
 
 @pytest.fixture

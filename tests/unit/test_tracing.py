@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
-from starlings.service import child_traceparent, new_traceparent, parse_traceparent, trace_id
-from starlings.telemetry import callers_traceparent
+from starlings.telemetry.traceparent import (
+    callers_traceparent,
+    child_traceparent,
+    new_traceparent,
+    parse_traceparent,
+    trace_id,
+)
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 VALID = f"00-{TRACE}-00f067aa0ba902b7-01"

@@ -50,7 +50,8 @@ from starlings.messages import (
     run_key,
     undo_id,
 )
-from starlings.service import KafkaPorts, child_traceparent, log_context
+from starlings.service import KafkaPorts, log_context
+from starlings.telemetry import child_traceparent
 
 from .agent import Agent
 from .checkpoints import CheckpointStore

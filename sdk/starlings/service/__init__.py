@@ -33,14 +33,6 @@ Rules:
 
 from __future__ import annotations
 
-from starlings.telemetry.traceparent import (
-    TraceParent,
-    child_traceparent,
-    new_traceparent,
-    parse_traceparent,
-    trace_id,
-)
-
 from .health import HealthServer, Heartbeat
 from .logging import HoldBack, RateLimit, configure_logging, log_context
 from .metrics import Metric, ServiceMetrics
@@ -66,8 +58,6 @@ __all__ = [
     "ServiceContext",
     "ServiceMetrics",
     "ServiceSettings",
-    "TraceParent",
-    "child_traceparent",
     "configure_logging",
     "consumer_span",
     "default_blobs_url",
@@ -75,13 +65,10 @@ __all__ = [
     "load_settings",
     "log_context",
     "new_instance_id",
-    "new_traceparent",
     "note_outcome",
-    "parse_traceparent",
     "run_service",
     "seed_of",
     "settings_error",
-    "trace_id",
     "used",
     "variable_name",
 ]

@@ -54,12 +54,11 @@ from starlings.service import (
     KafkaPorts,
     Metric,
     ServiceContext,
-    child_traceparent,
     kafka_ports,
     load_settings,
     log_context,
 )
-from starlings.telemetry import Span
+from starlings.telemetry import Span, child_traceparent
 
 from .model_pace import ModelPace
 from .settings import PlannerSettings

@@ -7,10 +7,9 @@ journal of what the agents did. Other runs of the same installation are left out
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import uuid
-from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from starlings.client import Client
 from starlings.kafka.admin import group_lag
 from starlings.messages import RunDone
 from support.asking import records_in, steps_committed
+from support.beside import beside
 from support.chaos import workload
 from support.chaos.audit import audit
 from support.chaos.evidence import Blow, Evidence, executions, read_log
@@ -50,17 +50,16 @@ class Load:
         """Ask for so many steps of `north` side by side."""
         await self._ask(workload.crowd(self._next(), width=width, pause_s=pause_s))
 
-    @contextlib.asynccontextmanager
-    async def going_on(self, *, width: int = 2) -> AsyncGenerator[None]:
+    def going_on(self, *, width: int = 2) -> AbstractAsyncContextManager[None]:
         """Ask for runs all the time while a block goes on."""
-        asking = asyncio.create_task(self._ask_and_ask(width))
-        try:
-            yield
-        finally:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
-        if not asking.cancelled():
-            asking.result()
+        return beside(self._ask_and_ask(width))
+
+    async def more_asked(self, count: int) -> None:
+        """Wait until so many runs more have been asked for."""
+        enough = len(self.asked) + count
+        await wait_until(
+            lambda: len(self.asked) >= enough, timeout_s=ENDED_WITHIN_S, message="more is asked for"
+        )
 
     async def _ask_and_ask(self, width: int) -> None:
         for number in itertools.count():

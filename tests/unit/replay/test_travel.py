@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from support.command_line import CommandLine, command_line
+from support.command_line import CommandLine
 from support.golden.records import (
     READER,
     golden_entries,
@@ -163,11 +163,6 @@ async def test_places_are_named_by_offset_step_or_time():
 
 
 # -- the command -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def starlings(monkeypatch, tmp_path):
-    yield from command_line(monkeypatch, tmp_path)
 
 
 @pytest.fixture
