@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -41,3 +42,26 @@ def test_every_name_that_a_package_offers_is_there_and_no_other(package: str) ->
         assert getattr(offering, name).__name__ == name
     with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'Nothing'"):
         offering.Nothing  # noqa: B018 - asking is the test
+
+
+@pytest.mark.parametrize(("about", "asks"), [("", False), (", model='gpt-4o-mini'", True)])
+def test_what_asks_models_is_imported_before_a_service_s_loop_turns(about, asks, tmp_path):
+    program = (
+        "import atexit, sys\n"
+        "from starlings import Agent\n"
+        "from starlings.agents.service import run_agents\n"
+        "atexit.register(lambda: print('openai' in sys.modules))\n"
+        f"run_agents([Agent('shop', description='Sells.'{about})])\n"
+    )
+    environment = {**os.environ, "STARLINGS_GRACE_S": "soon"}  # so that no loop turns at all
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert "STARLINGS_GRACE_S" in ended.stderr
+    assert ended.stdout.split() == [str(asks)]
