@@ -22,6 +22,7 @@ from starlings.agents.execute import execute
 from starlings.blobs import BlobStore
 from starlings.messages import StepOutcome
 from starlings_agents.sql import agent, delete, get
+from starlings_agents.sql.duck import Duck
 from starlings_agents.sql.query import Job, Query
 from starlings_agents.sql.running import executions
 from starlings_agents.sql.scratch import clear_abandoned, scratch_folder
@@ -327,8 +328,35 @@ async def test_a_statement_that_ends_the_transaction_is_refused_each_time(file, 
     await refused_each_time(sql)
 
 
+async def test_a_statement_waits_for_a_file_that_somebody_else_has_open(file, monkeypatch):
+    looks: list[Path] = []
+
+    def looked(self: Duck, path: Path, look=Duck._open) -> object:
+        looks.append(path)
+        return look(self, path)
+
+    monkeypatch.setattr(Duck, "_open", looked)
+    with duckdb.connect(str(file), config={"threads": 1}):  # set up otherwise: it cannot be opened
+        waiting = asyncio.ensure_future(ask("SELECT count(*) AS n FROM sold"))
+        await wait_until(lambda: len(looks) > 2, timeout_s=30, message="it looks again")
+        assert not waiting.done()
+
+    assert (await waiting).output["preview"] == [{"n": 5}]
+
+
+async def test_a_file_that_stays_open_elsewhere_is_told_and_may_be_tried_again(file, monkeypatch):
+    monkeypatch.setenv("STARLINGS_SQL_DUCKDB_WAIT_S", "0.3")
+
+    with duckdb.connect(str(file), config={"threads": 1}):
+        failed = await ask("SELECT count(*) FROM sold")
+
+    assert (failed.error.code, failed.error.retryable) == ("database_busy", True)
+    assert "another process may have it open" in failed.error.message
+
+
 async def test_a_write_begun_elsewhere_waits_while_the_database_is_busy(file, monkeypatch):
     monkeypatch.setenv("STARLINGS_SQL_SHOP_WRITABLE", "true")
+    monkeypatch.setenv("STARLINGS_SQL_DUCKDB_WAIT_S", "0")
     sql = "INSERT INTO sold VALUES (9, 'new')"
     await ask(sql)
     await executions(1).end("r1/s1/1")  # the process that knew of it is gone

@@ -5,13 +5,15 @@ open no other file. Given tables (Parquet, CSV) are loaded into a database of th
 which is then opened in the same way.
 
 What writes takes effect once for an attempt: its key and its result lie in `starlings_statements`,
-written in the same transaction. One process at a time can write to a database file.
+written in the same transaction. One process at a time can write to a database file: who finds it
+open elsewhere waits a while, as statements wait for locks in other databases.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from .table import Table, quoted
 from .transactions import refused
 
 FETCH_ROWS = 2_000
+_LOOK_AGAIN_S = 0.1
 _MORE = "ask for less, or raise STARLINGS_SQL_DUCKDB_MEMORY or STARLINGS_SQL_DUCKDB_DISK"
 _KEPT = "CREATE TABLE IF NOT EXISTS starlings_statements (key TEXT PRIMARY KEY, output TEXT)"
 _READERS = {".parquet": "read_parquet", ".csv": "read_csv", ".json": "read_json"}
@@ -63,7 +66,7 @@ class Duck:
         if not path and self._connection.writable:
             raise ConfigError(f"{self._connection.setting}: only a database file can be writable")
         file = Path(path) if path else await self._load(job, table.folder)
-        database = await in_thread(lambda: self._open(file))
+        database = await self._opened(file)
         try:
             return await self._use(database, job, table)
         finally:
@@ -85,6 +88,17 @@ class Duck:
         await _interruptible(database, lambda: _end_write(database, job.key, text))
         return output
 
+    async def _opened(self, file: Path) -> Any:
+        """Open a database, and wait for another process that has it open."""
+        until = time.monotonic() + self._settings.duckdb_wait_s
+        while True:
+            try:
+                return await in_thread(lambda: self._open(file))
+            except TransientError:
+                if time.monotonic() >= until:
+                    raise
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
     def _open(self, file: Path) -> Any:
         """Open a database; all that open the same file in a process have to say the same."""
         if not self._connection.writable and not file.exists():
@@ -99,7 +113,7 @@ class Duck:
             busy = isinstance(error, duckdb.IOException | duckdb.ConnectionException)
             said = f"{self._connection.name} cannot be opened: {error}"
         if busy:
-            raise TransientError(f"{said}; another process may be writing", code="database_busy")
+            raise TransientError(f"{said}; another process may have it open", code="database_busy")
         raise StepFailed(said, code="connection_failed")
 
     async def _load(self, job: Job, folder: Path) -> Path:

@@ -51,6 +51,12 @@ class SqlSettings(OwnSettings):
         pattern=r"^[0-9]+(MB|GB)$",
         description="disk for what does not fit into that memory, like 500MB or 4GB",
     )
+    duckdb_wait_s: float = Field(
+        default=10.0,
+        ge=0,
+        le=86_400,
+        description="seconds to wait for a file that another process has open",
+    )
 
 
 @dataclass(frozen=True, slots=True)
