@@ -88,12 +88,12 @@ def test_readiness_that_raises_is_not_ready(server):
 def test_metrics_are_pulled_when_they_are_asked_for(server, metrics):
     handled = [1]
     metrics.pull(Metric.MESSAGES_HANDLED, lambda: handled[0], topic="events")
-    metrics.pull(Metric.LAG, lambda: {"0": 5, "1": 7}, by="partition", topic="events")
+    metrics.pull(Metric.RUNNING, lambda: 7)
     handled[0] = 42
     status, text = _ask(server, "/metrics")
     assert status == 200
     assert 'starlings_messages_handled_total{topic="events"} 42.0' in text
-    assert 'starlings_lag_messages{partition="1",topic="events"} 7.0' in text
+    assert "starlings_running 7.0" in text
     assert "process_resident_memory_bytes" in text
 
 

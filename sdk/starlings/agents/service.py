@@ -23,6 +23,7 @@ from starlings.service import (
     kafka_ports,
     load_settings,
     run_service,
+    show_consumer,
 )
 
 from .agent import Agent
@@ -209,12 +210,8 @@ def _show(ctx: ServiceContext[AgentSettings], runtime: AgentRuntime | EventRunti
 def _show_consumer(
     ctx: ServiceContext[AgentSettings], name: str, consumer: ParallelConsumer, pace: Pace
 ) -> None:
-    counters = consumer.counters
-    ctx.heartbeat.follow(name, lambda: consumer.last_loop_monotonic)
-    pull = ctx.metrics.pull
-    pull(Metric.MESSAGES_HANDLED, lambda: counters.handled, agent=name)
-    pull(Metric.REPEATS_DROPPED, lambda: counters.repeats, agent=name)
-    pull(Metric.RUNNING, lambda: consumer.running, agent=name)
+    show_consumer(ctx, name, consumer, agent=name)
+    counters, pull = consumer.counters, ctx.metrics.pull
     pull(Metric.DEAD_LETTERS, lambda: counters.poisoned + counters.undecodable, agent=name)
     pull(Metric.COOLDOWN, lambda: pace.cooling_down_s, agent=name)
 

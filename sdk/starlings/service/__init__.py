@@ -9,8 +9,8 @@ class PlannerSettings(ServiceSettings):
 
 async def main(ctx: ServiceContext[PlannerSettings]) -> None:
     consumer = …
-    ctx.heartbeat.follow("consumer", lambda: consumer.last_loop_monotonic)
-    ctx.metrics.pull(Metric.RUNNING, lambda: consumer.running)
+    show_consumer(ctx, "consumer", consumer)
+    ctx.metrics.pull(Metric.COOLDOWN, lambda: pace.remaining_s)
     ctx.health.ready_when(lambda: None if consumer.assigned else "no partition assigned yet")
     with log_context(run_id="r1", traceparent=…):
         ctx.log.info("planned", steps=3)
@@ -33,6 +33,7 @@ Rules:
 
 from __future__ import annotations
 
+from .consumers import show_consumer
 from .health import HealthServer, Heartbeat
 from .logging import HoldBack, RateLimit, configure_logging, log_context
 from .metrics import Metric, ServiceMetrics
@@ -69,6 +70,7 @@ __all__ = [
     "run_service",
     "seed_of",
     "settings_error",
+    "show_consumer",
     "used",
     "variable_name",
 ]

@@ -6,7 +6,7 @@ anyway, at the moment Prometheus asks. It is called by another thread, so it mus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 log = structlog.get_logger(__name__)
 
-Source = Callable[[], float | Mapping[str, float]]
+Source = Callable[[], float]
 
 
 class _Kind(NamedTuple):
@@ -46,11 +46,19 @@ class Metric(Enum):
     PUBLISH_FAILURES = _Kind(
         "starlings_publish_failures", "messages that Kafka did not take", CounterMetricFamily
     )
+    COMMIT_FAILURES = _Kind(
+        "starlings_commit_failures", "positions that Kafka did not take", CounterMetricFamily
+    )
+    REBALANCES = _Kind(
+        "starlings_rebalances", "times that partitions were given out anew", CounterMetricFamily
+    )
+    CONSUMERS_REBUILT = _Kind(
+        "starlings_consumers_rebuilt", "consumers made anew after an error", CounterMetricFamily
+    )
     RUNNING = _Kind("starlings_running", "steps or requests in hand", GaugeMetricFamily)
     COOLDOWN = _Kind(
         "starlings_cooldown_seconds", "how long no step is started still", GaugeMetricFamily
     )
-    LAG = _Kind("starlings_lag_messages", "messages behind the end of a topic", GaugeMetricFamily)
     LOOP_AGE = _Kind(
         "starlings_loop_age_seconds", "time since the loop's last turn", GaugeMetricFamily
     )
@@ -63,7 +71,6 @@ class Metric(Enum):
 class _Pulled:
     source: Source
     labels: dict[str, str]
-    by: str | None
 
 
 class ServiceMetrics:
@@ -75,20 +82,12 @@ class ServiceMetrics:
         self.registry.register(_Pull(self._pulled))
         ProcessCollector(registry=self.registry)
 
-    def pull(self, metric: Metric, source: Source, *, by: str | None = None, **labels: str) -> None:
-        """Show what `source` returns, under these labels.
-
-        With `by`, the source returns a number per value of that label, such as lag by partition.
-        All sources of one metric carry the same labels.
-        """
+    def pull(self, metric: Metric, source: Source, **labels: str) -> None:
+        """Show what `source` returns, under these labels: the same for all sources of a metric."""
         pulled = self._pulled.setdefault(metric, [])
-        if pulled and _names(pulled[0]) != _names(_Pulled(source, labels, by)):
-            raise ValueError(f"{metric.value.name} has the labels {_names(pulled[0])}")
-        pulled.append(_Pulled(source, labels, by))
-
-
-def _names(pulled: _Pulled) -> list[str]:
-    return sorted(pulled.labels) + ([pulled.by] if pulled.by else [])
+        if pulled and sorted(pulled[0].labels) != sorted(labels):
+            raise ValueError(f"{metric.value.name} has the labels {sorted(pulled[0].labels)}")
+        pulled.append(_Pulled(source, labels))
 
 
 class _Pull(Collector):
@@ -103,7 +102,7 @@ class _Pull(Collector):
         """Ask every source; one that fails costs its own numbers only."""
         for metric, pulled in list(self._pulled.items()):
             kind = metric.value
-            family = kind.family(kind.name, kind.help, labels=_names(pulled[0]))
+            family = kind.family(kind.name, kind.help, labels=sorted(pulled[0].labels))
             for one in list(pulled):
                 _add_samples(family, one)
             yield family
@@ -116,8 +115,4 @@ def _add_samples(family: CounterMetricFamily | GaugeMetricFamily, pulled: _Pulle
     except Exception:
         log.warning("a metric cannot be read", metric=family.name, exc_info=True)
         return
-    if isinstance(found, Mapping):
-        for value, number in dict(found).items():
-            family.add_metric([*fixed, str(value)], number)
-    else:
-        family.add_metric(fixed, found)
+    family.add_metric(fixed, found)

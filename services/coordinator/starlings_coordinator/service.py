@@ -79,6 +79,7 @@ def _show_metrics(ctx: ServiceContext[CoordinatorSettings], coordinator: Coordin
     count, pull = coordinator.counters, ctx.metrics.pull
     pull(Metric.MESSAGES_HANDLED, lambda: count.facts)
     pull(Metric.DEAD_LETTERS, lambda: count.undecodable + count.parked)
+    pull(Metric.CONSUMERS_REBUILT, lambda: coordinator.rebuilt)
     pull(Metric.OPEN_RUNS, lambda: _open_runs(coordinator))
     pull(Metric.OWED, lambda: coordinator.outbox.unacknowledged)
 

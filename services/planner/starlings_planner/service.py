@@ -57,6 +57,7 @@ from starlings.service import (
     kafka_ports,
     load_settings,
     log_context,
+    show_consumer,
 )
 from starlings.telemetry import Span, child_traceparent
 
@@ -92,11 +93,8 @@ async def serve(ctx: ServiceContext[PlannerSettings]) -> None:
             instance=ctx.instance,
         )
         consumer = service.consumer
-        ctx.heartbeat.follow("requests", lambda: consumer.last_loop_monotonic)
+        show_consumer(ctx, "requests", consumer)
         ctx.health.ready_when(lambda: None if consumer.ready else "no partition assigned yet")
-        ctx.metrics.pull(Metric.MESSAGES_HANDLED, lambda: consumer.counters.handled)
-        ctx.metrics.pull(Metric.REPEATS_DROPPED, lambda: consumer.counters.repeats)
-        ctx.metrics.pull(Metric.RUNNING, lambda: consumer.running)
         ctx.metrics.pull(Metric.DEAD_LETTERS, lambda: service.buried)
         ctx.metrics.pull(Metric.COOLDOWN, lambda: service.pace.remaining_s)
         endpoint = model.endpoint
