@@ -15,11 +15,11 @@ from support.k8s.cluster import Cluster, NoCluster, cluster
 from support.k8s.images import Images, build_and_load
 from support.k8s.load import Load
 from support.k8s.release import PARTITIONS, Release
-from support.kafka import SETTINGS, run_folder
+from support.kafka import listening_at, run_folder
 from support.services import Services
 
 from starlings.broker import LocalBroker
-from starlings.broker.properties import HOST, free_port
+from starlings.broker.properties import free_port
 from starlings.kafka.admin import ensure_topics
 from starlings.messages import Topics
 from starlings.messages.topics import TopicSpec
@@ -55,14 +55,9 @@ def bootstrap(a_cluster: Cluster) -> Iterator[str]:
     if demanded := os.environ.get(KAFKA):
         yield demanded
         return
-    address, port, controller = a_cluster.address_of_this_machine(), free_port(), free_port()
-    client = f"CLIENT://{address}:{port}"
-    settings = {
-        "listeners": f"{client},CONTROLLER://{HOST}:{controller}",
-        "advertised.listeners": client,
-        "controller.quorum.voters": f"1@{HOST}:{controller}",
-    }
-    with LocalBroker(run_folder() / "for-pods", port=port, settings={**SETTINGS, **settings}):
+    address, port = a_cluster.address_of_this_machine(), free_port()
+    settings = listening_at(address, port)
+    with LocalBroker(run_folder() / "for-pods", port=port, settings=settings):
         yield f"{address}:{port}"
 
 

@@ -28,7 +28,10 @@ class Authority:
         self.cafile.write_bytes(_pem(self._certificate))
 
     def issue(self, name: str, *hosts: str) -> Path:
-        """Issue a certificate for `name` on loopback, and for hosts; return a PEM: key, chain."""
+        """Issue a certificate for `name` on loopback, and for hosts (names or addresses).
+
+        Returns a PEM: key, chain.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._sign(_name(name), key.public_key(), hosts=hosts)
         path = self.folder / f"{name}.pem"
@@ -65,12 +68,17 @@ class Authority:
             )
         )
         if not authority:
-            loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-            names = x509.SubjectAlternativeName(
-                [*(x509.DNSName(host) for host in ("localhost", *hosts)), loopback]
-            )
+            everywhere = ("localhost", "127.0.0.1", *hosts)
+            names = x509.SubjectAlternativeName([_host(each) for each in everywhere])
             builder = builder.add_extension(names, critical=False)
         return builder.sign(self._key, hashes.SHA256())
+
+
+def _host(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _name(common: str) -> x509.Name:

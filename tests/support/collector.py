@@ -1,4 +1,4 @@
-"""A collector of traces on loopback: OTLP over HTTP, read with OpenTelemetry's own messages."""
+"""A collector of traces on this machine: OTLP over HTTP, read with OpenTelemetry's own messages."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ class Collector:
 
 
 @contextmanager
-def collector(*, hangs: bool = False) -> Iterator[Collector]:
-    """Collect traces at a free port."""
-    with web_server() as web:
+def collector(host: str = "127.0.0.1", *, hangs: bool = False) -> Iterator[Collector]:
+    """Collect traces at a free port of an address of this machine."""
+    with web_server(host) as web:
         web.pages["/v1/traces"] = Page(type="application/x-protobuf", hangs=hangs)
         yield Collector(web)
 

@@ -24,7 +24,7 @@ from confluent_kafka import admin as acl
 
 from starlings.broker import VERSION, BrokerSecurity, down, up
 from starlings.broker.locks import exclusive
-from starlings.broker.properties import broker_settings, free_port
+from starlings.broker.properties import HOST, broker_settings, free_port
 from starlings.messages.access import Right
 from support.certificates import Authority
 
@@ -167,6 +167,17 @@ def session_kafka() -> Iterator[Kafka]:
         return
     with contextlib.ExitStack() as stack:
         yield _docker_kafka(stack) or _local_kafka()
+
+
+def listening_at(address: str, port: int) -> dict[str, str]:
+    """Give the settings of a broker that clients reach by an address other than loopback's."""
+    client = f"CLIENT://{address}:{port}"
+    return {
+        **SETTINGS,
+        "listeners": f"{client},CONTROLLER://{HOST}:{(controller := free_port())}",
+        "advertised.listeners": client,
+        "controller.quorum.voters": f"1@{HOST}:{controller}",
+    }
 
 
 def _local_kafka() -> Kafka:

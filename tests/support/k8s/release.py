@@ -38,12 +38,13 @@ CODE = "chaos-agents"
 
 @dataclass
 class Release:
-    """A release, and how to look at what runs of it."""
+    """A release, and how to look at what runs of it; its name has `starlings` in it."""
 
     cluster: Cluster
     images: Images
     bootstrap: str
     prefix: str
+    name: str = NAME
     installed: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -81,7 +82,7 @@ class Release:
     def install(self, values: Mapping[str, Any] | None = None) -> None:
         """Install, or upgrade to, these values, and wait until all is ready."""
         self.installed = dict(values or self.values())
-        words = ["upgrade", "--install", NAME, str(CHART), "--values", "-", "--wait"]
+        words = ["upgrade", "--install", self.name, str(CHART), "--values", "-", "--wait"]
         words += ["--timeout", f"{INSTALLED_WITHIN_S}s"]
         told = yaml.safe_dump(self.installed)
         try:
@@ -96,12 +97,12 @@ class Release:
 
     def uninstall(self) -> None:
         """Remove it, and wait until its pods are gone."""
-        self.cluster.helm("uninstall", NAME, "--wait", "--timeout", "90s", within_s=120)
+        self.cluster.helm("uninstall", self.name, "--wait", "--timeout", "90s", within_s=120)
 
     def report(self) -> str:
         """Say what there is, for whoever looks for the reason."""
         found = [self.cluster.kubectl("get", "pods,deployments,scaledobjects", "--output=wide")]
-        for pod in self.cluster.pods(f"app.kubernetes.io/instance={NAME}"):
+        for pod in self.cluster.pods(f"app.kubernetes.io/instance={self.name}"):
             name = pod["metadata"]["name"]
             try:
                 log = self.cluster.kubectl("logs", name, "--tail=8")
@@ -112,7 +113,7 @@ class Release:
 
     def deployment(self, program: str) -> Any:
         """Get a deployment: `planner`, `coordinator`, or `agent-<name>`."""
-        return self.cluster.get("deployment", f"{NAME}-{program}")
+        return self.cluster.get("deployment", f"{self.name}-{program}")
 
     def pods(self, program: str) -> list[dict[str, Any]]:
         """List a deployment's pods that have not been told to end."""
