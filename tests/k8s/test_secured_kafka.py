@@ -1,4 +1,4 @@
-"""A Kafka with users and TLS: pods and KEDA get to it by the same Secrets; traces leave the pods."""
+"""A Kafka with users and TLS: pods and KEDA get to it by the same Secrets. Traces are told."""
 
 from __future__ import annotations
 

@@ -37,10 +37,13 @@ def main(words: list[str]) -> int:
     revision = _revision()
     for image in images:
         reference = image.reference(env.get("REGISTRY", ""), env.get("TAG") or version(ROOT))
-        if code := _build(engine, image, reference, revision=revision):
-            print(f"images: {engine.kind} could not build {reference}", file=sys.stderr)
-            return code
-        found = _measure(engine, image, reference, options=options, known=known)
+        try:
+            _build(engine, image, reference, revision=revision)
+            found = _measure(engine, image, reference, options=options, known=known)
+        except subprocess.CalledProcessError as error:
+            what = "build" if "build" in error.cmd else "write out"
+            print(f"images: {engine.kind} could not {what} {reference}", file=sys.stderr)
+            return error.returncode
         if wrong := image.misfit(found.config, revision):
             print(f"images: {reference}: {wrong}", file=sys.stderr)
             return 1
@@ -56,13 +59,13 @@ def _options(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def _build(engine: Engine, image: Image, reference: str, *, revision: str) -> int:
+def _build(engine: Engine, image: Image, reference: str, *, revision: str) -> None:
     arguments = {**image.arguments, "VERSION": version(ROOT), "REVISION": revision}
     if base := os.environ.get("PYTHON_IMAGE"):
         arguments["PYTHON"] = base
     line = engine.build(image.dockerfile, reference, arguments=arguments)
     # What the engine says goes to standard error: standard output is the table.
-    return subprocess.run(line, cwd=ROOT, stdout=sys.stderr, check=False).returncode
+    subprocess.run(line, cwd=ROOT, stdout=sys.stderr, check=True)
 
 
 def _measure(
