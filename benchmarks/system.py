@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from starlings.broker import LocalBroker
-from starlings.broker.properties import free_port
+from starlings.broker.ports import free_port
 from starlings.kafka.admin import ensure_topics
 from starlings.kafka.connection import Connection, KafkaSettings
 from starlings.messages import Topics

@@ -11,7 +11,7 @@ from support.sites import REFUSES_CONNECTIONS, settings_of
 from support.waiting import wait_until
 
 from starlings.broker import BrokerSecurity, LocalBroker
-from starlings.broker.properties import free_port
+from starlings.broker.ports import free_port
 from starlings.kafka.connection import Connection, KafkaSettings
 from starlings.messages import ConfigError
 

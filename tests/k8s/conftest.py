@@ -19,7 +19,7 @@ from support.kafka import listening_at, run_folder
 from support.services import Services
 
 from starlings.broker import LocalBroker
-from starlings.broker.properties import free_port
+from starlings.broker.ports import free_port
 from starlings.kafka.admin import ensure_topics
 from starlings.messages import Topics
 from starlings.messages.topics import TopicSpec

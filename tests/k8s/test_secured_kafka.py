@@ -11,7 +11,7 @@ from support.services import Services
 from support.waiting import wait_until
 
 from starlings.broker import BrokerSecurity, LocalBroker
-from starlings.broker.properties import free_port
+from starlings.broker.ports import free_port
 from starlings.messages import RunOutcome, Topics
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(480, func_only=True)]

@@ -24,7 +24,8 @@ from confluent_kafka import admin as acl
 
 from starlings.broker import VERSION, BrokerSecurity, down, up
 from starlings.broker.locks import exclusive
-from starlings.broker.properties import HOST, broker_settings, free_port
+from starlings.broker.ports import HOST, free_port
+from starlings.broker.properties import broker_settings
 from starlings.messages.access import Right
 from support.certificates import Authority
 

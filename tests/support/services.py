@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,7 +27,6 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from starlings.broker.properties import free_port
 from starlings.client import Client
 from starlings.kafka.admin import ensure_topics
 from starlings.kafka.connection import Connection, KafkaSettings
@@ -36,6 +36,7 @@ from starlings.service import ServiceSettings
 from .waiting import wait_until_sync
 
 READY_WITHIN_S = 90.0
+_LISTENS = re.compile(rb"health endpoints listen.*?http://127\.0\.0\.1:([0-9]+)[^0-9]")
 STOP_WITHIN_S = 30.0
 PARTITIONS = 4
 TAIL_LINES = 40
@@ -49,7 +50,15 @@ class Started:
 
     process: subprocess.Popen[bytes]
     log: Path
-    health_port: int
+    logged: int  # bytes, by processes of this name before
+
+    @property
+    def health_port(self) -> int | None:
+        """Where it tells of itself: a port that it has found, and says in its log."""
+        with self.log.open("rb") as lines:
+            lines.seek(self.logged)
+            found = _LISTENS.search(lines.read())
+        return int(found[1]) if found else None
 
 
 class Services:
@@ -133,19 +142,19 @@ class Services:
     def spawn(self, program: str, *, env: Mapping[str, str] | None = None) -> str:
         """Start a program without waiting for it; return its name."""
         name = self._free_name(program)
-        port = free_port()
         log = self._log_file(name)
         with log.open("ab") as output:
+            logged = output.tell()
             process = subprocess.Popen(
                 [sys.executable, "-m", *_module(program)],
-                env={**self.env, **(env or {}), "STARLINGS_HEALTH_PORT": str(port)},
+                env={**self.env, **(env or {}), "STARLINGS_HEALTH_PORT": "0"},
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.running[name] = Started(process, log, port)
+        self.running[name] = Started(process, log, logged)
         return name
 
     def _log_file(self, name: str) -> Path:
@@ -162,8 +171,10 @@ class Services:
         started = self.running[name]
         code = started.process.poll()
         assert code is None, f"{name} ended with exit code {code}:\n{self.tail(name)}"
+        if (port := started.health_port) is None:
+            return False
         try:
-            url = f"http://127.0.0.1:{started.health_port}/readyz"
+            url = f"http://127.0.0.1:{port}/readyz"
             with urllib.request.urlopen(url, timeout=5) as answer:
                 return answer.status == 200
         except urllib.error.HTTPError as error:

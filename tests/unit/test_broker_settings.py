@@ -8,7 +8,8 @@ import pytest
 
 from starlings.broker import BrokerSecurity, default_data_folder
 from starlings.broker.java import find_java
-from starlings.broker.properties import FREE_PORTS, broker_settings, free_port, render
+from starlings.broker.ports import FREE_PORTS, free_port
+from starlings.broker.properties import broker_settings, render
 from starlings.messages.errors import ConfigError
 
 
@@ -42,6 +43,11 @@ def test_a_plain_broker_listens_on_loopback_only_and_creates_no_topics_by_chance
 
 def test_free_ports_lie_below_those_that_clients_are_given():
     assert free_port() in FREE_PORTS
+
+
+def test_no_port_is_given_twice_before_somebody_listens_on_it():
+    given = [free_port() for _ in range(500)]
+    assert len(set(given)) == len(given)
 
 
 def test_security_shows_no_password_when_printed():

@@ -21,8 +21,9 @@ from pathlib import Path
 from .jars import Progress, cache_folder, fetch, report
 from .java import Java, find_java
 from .locks import exclusive
+from .ports import free_port
 from .process import BrokerFailed, await_ready, finish, launch
-from .properties import BrokerSecurity, broker_settings, free_port, render
+from .properties import BrokerSecurity, broker_settings, render
 
 AOT_SINCE = 25
 TRAINING_WAIT_S = 120

@@ -23,6 +23,7 @@ from starlings.messages.errors import ConfigError
 from .installation import Installation, install
 from .jars import VERSION, Progress, report
 from .locks import take
+from .ports import HOST, free_port, is_free
 from .process import (
     BrokerFailed,
     PortTaken,
@@ -34,7 +35,7 @@ from .process import (
     launch,
     log_size,
 )
-from .properties import HOST, BrokerSecurity, broker_settings, free_port, is_free, render
+from .properties import BrokerSecurity, broker_settings, render
 from .state import Files, Record
 
 STOP_WAIT_S = 30.0

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import re
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +10,8 @@ from typing import Literal
 
 from starlings.messages.errors import ConfigError
 
-HOST = "127.0.0.1"
-#: Below the ports that Linux and macOS hand out to clients: a client that retries a connection to
-#: a dead broker's port there can be given that very port and connect to itself.
-FREE_PORTS = range(20_000, 32_000)
+from .ports import HOST
+
 WORD = re.compile(r"^[A-Za-z0-9._~!@#%^*+:/-]+$")
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required"
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
@@ -75,26 +71,6 @@ class BrokerSecurity:
             for name, word in pairs
             for part in ("--add-scram", f"SCRAM-SHA-512=[name={name},password={word}]")
         ]
-
-
-def is_free(port: int) -> bool:
-    """Tell whether nobody listens on a port of loopback."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def free_port() -> int:
-    """Find a free port that no client is given by chance."""
-    for _ in range(1_000):
-        port = random.choice(FREE_PORTS)  # noqa: S311 - no secret
-        if is_free(port):
-            return port
-    raise ConfigError(f"no free port between {FREE_PORTS.start} and {FREE_PORTS.stop} on {HOST}")
 
 
 def broker_settings(

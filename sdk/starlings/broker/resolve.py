@@ -10,7 +10,7 @@ from pathlib import Path
 from .daemon import DEFAULT_PORT, default_data_folder, status
 from .jars import VERSION, Progress, report
 from .local import LocalBroker
-from .properties import is_free
+from .ports import is_free
 
 
 @dataclass(frozen=True)

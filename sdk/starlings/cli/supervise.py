@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import sys
 import time
 import urllib.error
@@ -19,6 +18,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
+from starlings.broker.ports import free_port
 from starlings.messages import StarlingsError
 
 READY_WITHIN_S = 120.0
@@ -189,13 +189,6 @@ async def supervising(env: Mapping[str, str], sink: Sink) -> AsyncGenerator[Supe
         yield supervisor
     finally:
         await asyncio.shield(supervisor.stop_all())
-
-
-def free_port() -> int:
-    """Find a port on loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _is_ready(port: int) -> bool:

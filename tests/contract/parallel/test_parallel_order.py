@@ -36,6 +36,7 @@ async def test_records_run_at_once_up_to_the_concurrency_and_no_further(open_ben
 
     await bench.put(*range(20))
     member = bench.member(work, concurrency=7)
+    await wait_until(lambda: len(member.started) == 7, message="as many as may begin")
     await wait_until(lambda: member.consumer.queued == 13, message="the rest is queued")
     assert member.consumer.running == 7
     assert sorted(member.started) == list(range(7))
