@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from starlings.broker.ports import free_port
 
 BRING = "`apt-get install postgresql` (as root `make test` does it)"
 OWNER = "postgres"  # the server refuses to run as root
@@ -40,12 +41,13 @@ def running_postgres() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="starlings-pg-") as folder:
         if user is not None:
             shutil.chown(folder, user)
-        data, port = Path(folder) / "data", _free_port()
+        data = Path(folder) / "data"
         password = Path(folder) / "password"
         password.write_text(PASSWORD)
         password.chmod(0o644)
         _run([found / "initdb", "-D", data, "-U", OWNER, "-A", "scram-sha-256", "-N",
               f"--pwfile={password}", "-E", "UTF8", "--locale=C"], user)  # fmt: skip
+        port = free_port()
         options = (
             f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
         )
@@ -65,9 +67,3 @@ def _run(command: list[object], user: str | None) -> None:
     )  # fmt: skip
     if done.returncode:
         pytest.fail(f"{words[0]} failed: {done.stderr}", pytrace=False)
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
