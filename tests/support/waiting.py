@@ -13,7 +13,7 @@ POLL_S = 0.01
 
 
 async def wait_until(
-    condition: Callable[[], T | Awaitable[T]], *, timeout_s: float = 10, message: str
+    condition: Callable[[], T | Awaitable[T]], *, timeout_s: float = 30, message: str
 ) -> T:
     """Await until `condition()` (plain or async) is true and return it; fail with `message`."""
     end = time.monotonic() + timeout_s
@@ -27,7 +27,7 @@ async def wait_until(
         await asyncio.sleep(POLL_S)
 
 
-def wait_until_sync(condition: Callable[[], T], *, timeout_s: float = 10, message: str) -> T:
+def wait_until_sync(condition: Callable[[], T], *, timeout_s: float = 30, message: str) -> T:
     """Block until `condition()` is true and return it; fail with `message`."""
     end = time.monotonic() + timeout_s
     while True:
