@@ -64,6 +64,13 @@ def test_the_command_names_dockerfile_arguments_and_tag(kind, layers, tmp_path):
     assert str(tmp_path / "x.tar") in " ".join(Engine([kind]).save(reference, tmp_path / "x.tar"))
 
 
+def test_an_older_docker_is_told_to_build_with_what_knows_mounts(tmp_path):
+    program(tmp_path, "docker", 'echo "buildkit: $DOCKER_BUILDKIT" >&2; exit 1')
+    env = {"IMAGES": "planner", "ENGINE": str(tmp_path / "docker"), "PATH": os.environ["PATH"]}
+    _, _, said = make_images(env, "--out", str(tmp_path / "out"))
+    assert "buildkit: 1" in said
+
+
 def test_images_are_chosen_by_name():
     images = all_images(ROOT)
     assert [image.name for image in chosen(images, ["planner", "agent-math"])] == [

@@ -65,7 +65,7 @@ def _build(engine: Engine, image: Image, reference: str, *, revision: str) -> No
         arguments["PYTHON"] = base
     line = engine.build(image.dockerfile, reference, arguments=arguments)
     # What the engine says goes to standard error: standard output is the table.
-    subprocess.run(line, cwd=ROOT, stdout=sys.stderr, check=True)
+    subprocess.run(line, cwd=ROOT, stdout=sys.stderr, env=os.environ | engine.env, check=True)
 
 
 def _measure(

@@ -24,6 +24,11 @@ class Engine:
         """Say which of the three it is."""
         return Path(self.command[0]).name
 
+    @property
+    def env(self) -> dict[str, str]:
+        """Tell what a build needs to be told by the environment: docker 23 does this by itself."""
+        return {"DOCKER_BUILDKIT": "1"} if self.kind == "docker" else {}
+
     def build(self, dockerfile: str, reference: str, *, arguments: Mapping[str, str]) -> list[str]:
         """Give the command that builds an image, from the root of the repository."""
         layers = [] if self.kind == "docker" else ["--layers"]  # docker always keeps them
