@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from support.cli_process import CommandLine
 from support.kafka import Kafka
 from support.services import Services, running_services
 
@@ -24,3 +25,10 @@ def system(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
             yield services
         finally:
             runner.run(context.__aexit__(None, None, None))
+
+
+@pytest.fixture
+def starlings(request: pytest.FixtureRequest) -> CommandLine:
+    """The command line as a process of its own, beside the services of a test, or of its file."""
+    beside = "system" if "system" in request.fixturenames else "services"
+    return CommandLine(request.getfixturevalue(beside))

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from support import slow_agent
-from support.cli_process import CommandLine
 from support.sites import settings_of
 from support.waiting import wait_until
 
@@ -23,11 +22,6 @@ REQUEST = (
 )
 SLOW = f"{slow_agent.__file__}:slow"
 WITHIN_S = 60.0
-
-
-@pytest.fixture
-def starlings(services) -> CommandLine:
-    return CommandLine(services)
 
 
 def slow_plan(folder: Path, *, seconds: float = 60, tool: str = "wait") -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -300,78 +298,65 @@ async def test_cancelling_reaches_running_steps_within_a_second(system, client):
 # -- the command line ----------------------------------------------------------------------------
 
 
-def starlings(system, *argv: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        (sys.executable, "-m", "starlings.cli", *argv),
-        env=system.env,
-        cwd=system.folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-
-
-async def test_the_command_line_speaks_to_runs_and_says_what_came_of_it(system, client):
+async def test_the_command_line_speaks_to_runs_and_says_what_came_of_it(system, client, starlings):
     run = await client.submit(plan=[asks("ok", timeout_s=3600), waits("paid", "payment")])
     await when(run, phase_is("ok", "asking"), "it is asked")
     name = run.run_id
 
-    shown = unwrapped(starlings(system, "show", name).stdout)
+    shown = unwrapped((await starlings("show", name)).stdout)
     assert "asks: Shall it be? (rejected where nobody answers within " in shown
     assert f"starlings approve|reject {name} ok" in shown
     assert f"starlings signal {name} payment" in shown
-    listed = starlings(system, "runs", "--status", "asking", "--json")
+    listed = await starlings("runs", "--status", "asking", "--json")
     assert name in [each["run_id"] for each in json.loads(listed.stdout)]
-    paused = starlings(system, "pause", name, "--reason", "lunch")
-    assert (paused.returncode, paused.stdout) == (
+    paused = await starlings("pause", name, "--reason", "lunch")
+    assert (paused.code, paused.stdout) == (
         0,
         f"run {name} is paused; `starlings resume {name}` lets it go on\n",
     )
-    assert starlings(system, "resume", name).returncode == 0
-    resumed = starlings(system, "resume", name)
-    assert (resumed.returncode, resumed.stdout) == (7, "")
+    assert (await starlings("resume", name)).code == 0
+    resumed = await starlings("resume", name)
+    assert (resumed.code, resumed.stdout) == (7, "")
     assert "the run is not paused" in resumed.stderr
-    assert starlings(system, "approve", name, "nothing").returncode == 2
-    assert starlings(system, "approve", name, "ok", "--comment", "fine").returncode == 0
-    again = starlings(system, "reject", name, "ok")
-    assert again.returncode == 7
+    assert (await starlings("approve", name, "nothing")).code == 2
+    assert (await starlings("approve", name, "ok", "--comment", "fine")).code == 0
+    again = await starlings("reject", name, "ok")
+    assert again.code == 7
     assert "has been approved by" in again.stderr
-    assert starlings(system, "signal", name, "payment", "--payload", "{").returncode == 2
-    assert starlings(system, "signal", name, "payment", "--payload", '"7"').returncode == 0
-    watched = starlings(system, "watch", name)
-    assert watched.returncode == 0
+    assert (await starlings("signal", name, "payment", "--payload", "{")).code == 2
+    assert (await starlings("signal", name, "payment", "--payload", '"7"')).code == 0
+    watched = await starlings("watch", name)
+    assert watched.code == 0
     assert "paused by" in watched.stdout
     assert ": fine" in watched.stdout
-    assert starlings(system, "retry", name).returncode == 7
-    assert starlings(system, "retry", "nobody").returncode == 2
+    assert (await starlings("retry", name)).code == 7
+    assert (await starlings("retry", "nobody")).code == 2
 
 
-async def test_the_example_with_an_approval_does_what_its_page_says(system, client):
+async def test_the_example_with_an_approval_does_what_its_page_says(system, client, starlings):
     system.start("math", "string")
-    asked = starlings(system, "run", "--no-wait", "--plan", str(EXAMPLE))
+    asked = await starlings("run", "--no-wait", "--plan", str(EXAMPLE))
     run = client.run(asked.stdout.strip())
     await when(run, phase_is("ok", "asking"), "it is asked")
 
-    said = starlings(system, "approve", run.run_id, "ok", "--comment", "looks right")
+    said = await starlings("approve", run.run_id, "ok", "--comment", "looks right")
 
-    assert said.returncode == 0, said.stderr
+    assert said.code == 0, said.stderr
     done = await run.result(timeout_s=WITHIN_S)
     assert done.output == "36 APPLES ARE ORDERED: LOOKS RIGHT"
 
 
-async def test_who_decided_is_said_on_the_command_line_and_shown(system, client):
+async def test_who_decided_is_said_on_the_command_line_and_shown(system, client, starlings):
     run = await client.submit(plan=[asks("ok"), slow("b", "ok", gate="by")])
     await when(run, phase_is("ok", "asking"), "it is asked")
 
-    said = starlings(system, "approve", run.run_id, "ok", "--by", "Ann of accounting")
+    said = await starlings("approve", run.run_id, "ok", "--by", "Ann of accounting")
     assert "step 'ok' is approved by Ann of accounting" in unwrapped(said.stdout)
-    second = starlings(system, "reject", run.run_id, "ok", "--by", "Bob")
-    assert second.returncode == 7
+    second = await starlings("reject", run.run_id, "ok", "--by", "Bob")
+    assert second.code == 7
     assert "has been approved by Ann of accounting already" in unwrapped(second.stderr)
 
     open_gate(system, "by")
     await run.result(timeout_s=WITHIN_S)
-    shown = starlings(system, "show", run.run_id)
+    shown = await starlings("show", run.run_id)
     assert "approved by Ann of accounting" in unwrapped(shown.stdout)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,22 +16,9 @@ from starlings.messages import RunOutcome
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(240)]
 
 
-def starlings(services, *argv: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "starlings.cli", *argv],
-        env=services.env,
-        cwd=services.folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def dlq(services, *argv: str):
+async def dlq(starlings, *argv: str):
     """Run a command that prints JSON; return what it printed."""
-    done = starlings(services, "dlq", *argv, "--json")
+    done = await starlings("dlq", *argv, "--json")
     return json.loads(done.stdout or "null")
 
 
@@ -57,7 +42,9 @@ async def work_lies(services, client: Client) -> None:
     await wait_until(some, timeout_s=30, message="work for slow")
 
 
-async def test_work_whose_cause_of_failure_was_mended_is_sent_back_and_the_run_completes(services):
+async def test_work_whose_cause_of_failure_was_mended_is_sent_back_and_the_run_completes(
+    services, starlings
+):
     services.start("coordinator", "planner", SLOW)
     blobs = Path(services.blobs_url.removeprefix("file://"))
     async with services.client() as client:
@@ -72,29 +59,29 @@ async def test_work_whose_cause_of_failure_was_mended_is_sent_back_and_the_run_c
             return await client.dead_letters.find(run_id=run.run_id)
 
         await wait_until(open_letters, timeout_s=60, message="a dead letter")
-        (letter,) = dlq(services, "ls", "--run", run.run_id)
+        (letter,) = await dlq(starlings, "ls", "--run", run.run_id)
         assert letter["error"]["code"] == "blob_gone"
         name = letter["letter"]
-        assert "1 open in" in starlings(services, "doctor").stdout
-        assert "gone from the blob store" in starlings(services, "dlq", "show", name).stdout
-        refused = starlings(services, "dlq", "redrive", name)
-        assert refused.returncode == 1
+        assert "1 open in" in (await starlings("doctor")).stdout
+        assert "gone from the blob store" in (await starlings("dlq", "show", name)).stdout
+        refused = await starlings("dlq", "redrive", name)
+        assert refused.code == 1
         assert "its value lay in the blob store" in refused.stderr
 
         move(blobs, blobs.with_name("empty"))  # whoever looked for a blob has made the folder
         move(lost, blobs)
-        sent = starlings(services, "dlq", "redrive", "--all", "--code", "blob_gone")
-        assert sent.returncode == 0, sent.stderr
+        sent = await starlings("dlq", "redrive", "--all", "--code", "blob_gone")
+        assert sent.code == 0, sent.stderr
         assert "redriven" in sent.stdout
         done = await end_of(services, run.run_id)
 
     assert done.outcome is RunOutcome.COMPLETED
     assert times_done(services) == {(run.run_id, "a"): 1}
-    assert dlq(services, "ls") == []
-    (letter,) = dlq(services, "ls", "--state", "redriven")
+    assert await dlq(starlings, "ls") == []
+    (letter,) = await dlq(starlings, "ls", "--state", "redriven")
     assert [event["what"] for event in letter["history"]] == ["buried", "redriven"]
-    again = starlings(services, "dlq", "redrive", name, "--again")
+    again = await starlings("dlq", "redrive", name, "--again")
     assert "the run has ended (completed)" in again.stderr
-    assert starlings(services, "dlq", "discard", name, "--reason", "tidy").returncode == 0
-    assert starlings(services, "dlq", "show", "steps.slow/0/99999").returncode == 2
+    assert (await starlings("dlq", "discard", name, "--reason", "tidy")).code == 0
+    assert (await starlings("dlq", "show", "steps.slow/0/99999")).code == 2
     assert times_done(services) == {(run.run_id, "a"): 1}

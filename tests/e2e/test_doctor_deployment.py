@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.asking import SLOW, slow, with_agents
-from support.cli_process import CommandLine
 from support.waiting import wait_until
 
 from starlings.kafka.admin import ensure_topics
@@ -18,11 +17,6 @@ from starlings.kafka.starting import start_client
 from starlings.messages import Timeouts, TopicSpec
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
-
-
-@pytest.fixture
-def starlings(services) -> CommandLine:
-    return CommandLine(services)
 
 
 async def look(starlings, *options: str):

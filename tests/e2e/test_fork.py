@@ -11,7 +11,6 @@ from urllib.parse import urlparse
 import pytest
 from aiokafka import ConsumerRecord
 from support import poets
-from support.cli_process import CommandLine
 from support.model_server import ModelServer, Reply, model_server
 from support.waiting import wait_until
 
@@ -56,11 +55,6 @@ def started(system, model):
     system.spawn(POET, env=env)
     system.spawn(POET, env={**env, "STARLINGS_VARIANT": "v2"})
     system.wait_ready(*system.running)
-
-
-@pytest.fixture
-def starlings(system):
-    return CommandLine(system)
 
 
 @pytest.fixture

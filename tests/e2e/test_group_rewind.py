@@ -14,7 +14,6 @@ from support.asking import (
     steps_committed,
     times_done,
 )
-from support.cli_process import CommandLine
 from support.waiting import wait_until, wait_until_sync
 
 from starlings.messages import StepDone
@@ -22,11 +21,6 @@ from starlings.messages import StepDone
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
 
 PLAN = [slow("short"), slow("long", "short", pause_s=1.6)]  # long enough to be claimed
-
-
-@pytest.fixture
-def starlings(services) -> CommandLine:
-    return CommandLine(services)
 
 
 async def ran(services) -> str:

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import pytest
 from support.asking import SLOW, slow, times_done, with_agents
-from support.cli_process import CommandLine
 from support.waiting import wait_until
 
 from starlings.messages import RunOutcome
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(400)]
 GROWN = 11
-
-
-@pytest.fixture
-def starlings(services) -> CommandLine:
-    return CommandLine(services)
 
 
 async def told(starlings, topic: str, *options: str, code: int = 0):

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import subprocess
-import sys
 
 import pytest
-from support.services import Services
 
 from starlings.client import AnswerInvalid, CommandRefused
 from starlings.messages import RunOutcome, StepProgress
@@ -24,20 +21,6 @@ PLAN = [
 ]  # fmt: skip
 
 
-async def starlings(system: Services, *argv: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "starlings.cli", *argv]
-    return await asyncio.to_thread(
-        subprocess.run,
-        command,
-        env={**system.env, "COLUMNS": "200"},  # a narrow table breaks what it says into lines
-        cwd=system.folder,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-
-
 async def asked(run) -> None:
     async with asyncio.timeout(60), contextlib.aclosing(run.facts()) as facts:
         async for fact in facts:
@@ -45,15 +28,16 @@ async def asked(run) -> None:
                 return
 
 
-async def test_a_form_is_answered_by_a_person(system):
+async def test_a_form_is_answered_by_a_person(system, starlings):
     system.start("coordinator", "planner", "math")
     (human,) = system.start("human")
     async with system.client() as client:
         run = await client.submit(plan=PLAN, run_id="form-1")
         await asked(run)
-        shown = " ".join((await starlings(system, "show", "form-1")).stdout.split())
+        wide = {"COLUMNS": "200"}  # a narrow table breaks what it says into lines
+        shown = " ".join((await starlings("show", "form-1", env=wide)).stdout.split())
         assert "How many? · starlings answer form-1 ask --field amount=…" in shown
-        listed = await starlings(system, "runs", "--status", "asking", "--json")
+        listed = await starlings("runs", "--status", "asking", "--json")
         assert [line["run_id"] for line in json.loads(listed.stdout)] == ["form-1"]
         with pytest.raises(AnswerInvalid, match="amount: it has to be 1 or more"):
             await run.answer("ask", {"amount": 0})
@@ -62,15 +46,13 @@ async def test_a_form_is_answered_by_a_person(system):
 
         system.kill(human)  # whoever comes next knows where to read on
         system.start("human")
-        done = await starlings(
-            system, "answer", "form-1", "ask", "--field", "amount=4", "--by", "ada"
-        )
-        assert (done.returncode, "filled in by ada" in done.stdout) == (0, True), done.stderr
+        done = await starlings("answer", "form-1", "ask", "--field", "amount=4", "--by", "ada")
+        assert (done.code, "filled in by ada" in done.stdout) == (0, True), done.stderr
         ended = await run.result(timeout_s=60)
         assert (ended.outcome, ended.output) == (RunOutcome.COMPLETED, 5)
 
         with pytest.raises(CommandRefused, match="has been answered by ada already"):
             await run.answer("ask", {"amount": 1})
-        wrong = await starlings(system, "answer", "form-1", "ask", "--field", "size=4")
-        assert wrong.returncode == 2
+        wrong = await starlings("answer", "form-1", "ask", "--field", "size=4")
+        assert wrong.code == 2
         assert "no such field" in wrong.stderr

@@ -9,7 +9,6 @@ import shutil
 import pytest
 from aiokafka.admin import RecordsToDelete
 from support import leaky, slow_agent
-from support.cli_process import CommandLine
 
 from starlings.kafka.codec import CLAIM_HEADER
 from starlings.messages import RunOutcome, StepStarted
@@ -46,11 +45,6 @@ PLAN = {
 }
 
 OPEN = {"steps": [{"id": "s1", "agent": "slow", "tool": "wait", "args": {"seconds": 60}}]}
-
-
-@pytest.fixture
-def starlings(services) -> CommandLine:
-    return CommandLine(services)
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -34,21 +32,7 @@ def states(bookings: Path) -> dict[str, str]:
         return dict(db.execute("SELECT key, state FROM bookings").fetchall())
 
 
-def starlings(services, *argv: str) -> str:
-    ended = subprocess.run(
-        (sys.executable, "-m", "starlings.cli", *argv),
-        env=services.env,
-        cwd=services.folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=True,
-    )
-    return ended.stdout
-
-
-async def test_a_full_hotel_cancels_the_flight_and_the_story_tells_why(services, travel):
+async def test_a_full_hotel_cancels_the_flight_and_the_story_tells_why(services, travel, starlings):
     async with services.client() as client:
         run = await client.submit(PLAN["request"], plan=PLAN["plan"], run_id="trip")
         facts = [received.message async for received in run.records()]
@@ -62,9 +46,9 @@ async def test_a_full_hotel_cancels_the_flight_and_the_story_tells_why(services,
     assert (undone.agent, undone.step_id, undone.outcome) == ("flights", "flight", StepOutcome.OK)
     assert undone.summary == "Oslo to Lisbon cancelled"
 
-    shown = unwrapped(starlings(services, "show", "trip"))
+    shown = unwrapped((await starlings("show", "trip")).stdout)
     assert "↩ flight flights undone: step 'hotel' failed: the hotel Grand is full" in shown
-    assert "trip" in starlings(services, "runs", "--status", "compensated")
+    assert "trip" in (await starlings("runs", "--status", "compensated")).stdout
 
 
 async def test_with_a_room_left_nothing_is_undone(services, travel):
