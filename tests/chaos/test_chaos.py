@@ -6,7 +6,7 @@ import pytest
 from support.chaos.play import play
 from support.chaos.schedules import BOUNDED, SCENARIOS
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 SEED = 1
 

@@ -12,7 +12,7 @@ from support.waiting import wait_until_sync
 
 from starlings.messages import RunOutcome
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.kafka
 
 STEPS = 30
 STEP_S = 4.0

@@ -13,7 +13,7 @@ from support.waiting import wait_until
 
 from starlings.messages import RunOutcome, StepDone
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 THROTTLED = f"{AWKWARD}:throttled"
 LIMITED_S = 8.0

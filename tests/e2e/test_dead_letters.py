@@ -13,7 +13,7 @@ from support.waiting import wait_until
 from starlings.client import Client
 from starlings.messages import RunOutcome
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
 async def dlq(starlings, *argv: str):

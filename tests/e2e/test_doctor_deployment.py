@@ -16,7 +16,7 @@ from starlings.kafka.letters_view import read_letters
 from starlings.kafka.starting import start_client
 from starlings.messages import Timeouts, TopicSpec
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
 async def look(starlings, *options: str):

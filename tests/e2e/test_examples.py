@@ -11,7 +11,7 @@ from support.example_model import EXAMPLES, offline
 
 from starlings.messages import RunDone, RunOutcome
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.kafka
 
 
 def started(services: Any, example: str, *parts: str, env: Mapping[str, str] | None = None) -> None:

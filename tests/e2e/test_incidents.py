@@ -14,7 +14,7 @@ from starlings.kafka.codec import CLAIM_HEADER
 from starlings.messages import RunOutcome, StepStarted
 from starlings.replay import ArchiveHeader, LogReader, create_archive, ranges_of
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 LEAKY = f"{leaky.__file__}:leaky"
 KEY = "sk-abcdefghijklmnop1234"

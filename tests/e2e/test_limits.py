@@ -8,7 +8,7 @@ from support.waiting import wait_until
 
 from starlings.messages import RunOutcome
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 METERED = f"{AWKWARD}:metered"
 AT_ONCE = 3

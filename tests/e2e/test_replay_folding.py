@@ -17,7 +17,7 @@ from support.waiting import wait_until
 from starlings.kafka.restore_point import read_report
 from starlings.messages import StepSkipped
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.kafka
 
 PAGE = Path(__file__).parents[2] / "docs" / "debugging.md"
 FENCE = re.compile(r"^```sh(?: exit=(\d+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -14,7 +14,7 @@ from support.waiting import wait_until
 from starlings.kafka.codec import Received
 from starlings.messages import StepDone, StepStarted, header
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 CODE = """
 import asyncio

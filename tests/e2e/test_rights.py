@@ -20,7 +20,7 @@ from starlings.messages.access import (
     rights_of_watcher,
 )
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.kafka
 
 AGENTS = ("math", "string")
 REQUEST = (

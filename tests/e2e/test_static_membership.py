@@ -8,7 +8,7 @@ from support.waiting import wait_until_sync
 
 from starlings.messages import RunOutcome, StepDone, attempt_id
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.kafka
 
 LONG = {"STARLINGS_SESSION_TIMEOUT_S": "120"}  # so that nothing here waits for a session's end
 STATIC = {**LONG, "STARLINGS_STATIC_MEMBERSHIP": "true"}

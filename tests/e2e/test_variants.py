@@ -46,7 +46,6 @@ async def client(system):
         yield client
 
 
-@pytest.mark.timeout(300)
 async def test_a_step_whose_agent_was_killed_goes_on_at_a_larger_variant(system, client):
     (usual,) = system.start(HEAVY)
     step = {"id": "a", "agent": "heavy", "task": "lift", "timeouts": {"heartbeat_s": 3}}
@@ -76,7 +75,6 @@ async def test_a_step_whose_agent_was_killed_goes_on_at_a_larger_variant(system,
     assert policy.escalate == ["default", "large"]
 
 
-@pytest.mark.timeout(300)
 async def test_a_step_that_runs_out_of_memory_goes_on_at_a_larger_variant(system, client):
     (usual,) = system.start(HEAVY)
     run = await client.submit(plan=[{"id": "a", "agent": "heavy", "task": "much memory"}])

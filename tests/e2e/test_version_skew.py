@@ -26,7 +26,7 @@ from starlings.messages import (
     step_key,
 )
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.kafka
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "logs" / "demo.jsonl"
 LATER: Mapping[str, Any] = {"comes_with_a_later_version": {"deep": [1, {"x": None}]}}

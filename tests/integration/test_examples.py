@@ -26,8 +26,6 @@ from starlings.agents.loading import load_agents
 from starlings_agents.knowledge import agent as knowledge
 from starlings_agents.knowledge import knowledge_in_memory, query
 
-pytestmark = pytest.mark.timeout(300)  # one at a time on this machine has the examples' port
-
 #: What each command of an example's README prints, among the rest.
 TOLD = {
     "debate": [

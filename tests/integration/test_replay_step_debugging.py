@@ -21,7 +21,6 @@ def debugger(recorder, tmp_path):
         terminal.close()
 
 
-@pytest.mark.timeout(180)
 def test_the_debugger_stops_in_the_step_and_then_lets_it_go_on(recorder, debugger):
     terminal = debugger(recorded(recorder))
     assert "got = await ctx.once(" in terminal.until("(Pdb) ")
@@ -36,7 +35,6 @@ def test_the_debugger_stops_in_the_step_and_then_lets_it_go_on(recorder, debugge
     assert "the same came of it" in terminal.said
 
 
-@pytest.mark.timeout(180)
 def test_the_debugger_shows_where_a_step_failed(recorder, debugger, tmp_path):
     file = recorded(recorder)
     (tmp_path / "broken.txt").write_text("x")
@@ -53,7 +51,6 @@ def test_the_debugger_shows_where_a_step_failed(recorder, debugger, tmp_path):
     assert "something else came of it" in terminal.said
 
 
-@pytest.mark.timeout(180)
 def test_a_plain_function_is_debugged_in_the_main_thread_and_may_be_quit(
     recorder, debugger, tmp_path
 ):
