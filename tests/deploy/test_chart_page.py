@@ -11,6 +11,8 @@ import yaml
 from support.helm import CHART, ROOT, rendered
 from support.manifests import of_kind
 
+from starlings.service import Metric
+
 PROGRAM = CHART.parent / "values_page.py"
 
 
@@ -63,15 +65,7 @@ def metrics_of(text):
 
 
 def known_metrics():
-    from prometheus_client.core import CounterMetricFamily  # noqa: PLC0415 - beside what asks for it
-
-    from starlings.service.metrics import Metric  # noqa: PLC0415
-
-    return {
-        f"{metric.value.name}_total" if metric.value.family is CounterMetricFamily
-        else metric.value.name
-        for metric in Metric
-    }  # fmt: skip
+    return {metric.value.name for metric in Metric}
 
 
 def test_each_alert_looks_at_a_metric_that_is_shown_and_links_its_runbook(helm4):

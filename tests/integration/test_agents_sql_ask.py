@@ -12,7 +12,7 @@ import duckdb
 import pytest
 from support.agents import ready
 from support.model_server import ModelServer, model_server
-from support.queries import rows
+from support.queries import blob_store, rows
 
 from starlings.agents.execute import execute
 from starlings.agents.models import AgentModels
@@ -36,9 +36,7 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModelServ
 
 @pytest.fixture
 def blobs(model: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BlobStore:
-    url = (tmp_path / "blobs").as_uri()
-    monkeypatch.setenv("STARLINGS_BLOBS_URL", url)
-    return BlobStore(url)
+    return blob_store(tmp_path, monkeypatch)
 
 
 @pytest.fixture

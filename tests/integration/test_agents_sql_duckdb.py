@@ -11,10 +11,9 @@ import resource
 from decimal import Decimal
 from pathlib import Path
 
-import duckdb
 import pytest
 from support.agents import ready
-from support.queries import ask, pause, refused_each_time, rows
+from support.queries import ask, blob_store, count, pause, rows, shop
 from support.waiting import wait_until
 
 from starlings import StepContext
@@ -22,7 +21,6 @@ from starlings.agents.execute import execute
 from starlings.blobs import BlobStore
 from starlings.messages import StepOutcome
 from starlings_agents.sql import agent, delete, get
-from starlings_agents.sql.duck import Duck
 from starlings_agents.sql.query import Job, Query
 from starlings_agents.sql.running import executions
 from starlings_agents.sql.scratch import clear_abandoned, scratch_folder
@@ -30,25 +28,12 @@ from starlings_agents.sql.scratch import clear_abandoned, scratch_folder
 
 @pytest.fixture
 def blobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BlobStore:
-    url = (tmp_path / "blobs").as_uri()
-    monkeypatch.setenv("STARLINGS_BLOBS_URL", url)
-    return BlobStore(url)
+    return blob_store(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def file(tmp_path: Path, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "shop.duckdb"
-    with duckdb.connect(str(path)) as made:
-        made.execute(
-            "CREATE TABLE sold AS SELECT range AS id, 'item ' || range AS name FROM range(5)"
-        )
-    monkeypatch.setenv("STARLINGS_SQL_SHOP_URL", f"duckdb://{path}")
-    return path
-
-
-def count(path: Path) -> int:
-    with duckdb.connect(str(path)) as reader:
-        return reader.execute("SELECT count(*) FROM sold").fetchone()[0]
+    return shop(tmp_path, monkeypatch)
 
 
 async def test_rows_come_as_a_table_in_the_blob_store_with_a_preview(file, blobs, tmp_path):
@@ -303,90 +288,6 @@ async def test_a_folder_that_was_cleaned_away_is_made_anew(file):
     before = scratch_folder()
     clear_abandoned(before.parent)  # it is locked, also against this process
     assert before.is_dir()
-
-
-async def test_a_writable_connection_writes_once_for_an_attempt(file, monkeypatch):
-    monkeypatch.setenv("STARLINGS_SQL_SHOP_WRITABLE", "true")
-    insert = "INSERT INTO sold VALUES (9, 'new'), (10, 'newer')"
-
-    first = await ask(insert)
-    await executions(1).end("r1/s1/1")  # the process that knew of it is gone
-    again = await ask(insert)
-    returning = await ask("DELETE FROM sold WHERE id = 10 RETURNING name", step="s2")
-
-    assert first.output == again.output
-    assert (first.output["affected"], first.output["table"]) == (2, None)
-    assert first.summary == "2 rows changed"
-    assert returning.output["preview"] == [{"name": "newer"}]
-    assert count(file) == 6
-
-
-@pytest.mark.parametrize("sql", ["COMMIT", "-- so\nROLLBACK", "BEGIN", "/* a */ ; END"])
-async def test_a_statement_that_ends_the_transaction_is_refused_each_time(file, monkeypatch, sql):
-    monkeypatch.setenv("STARLINGS_SQL_SHOP_WRITABLE", "true")
-
-    await refused_each_time(sql)
-
-
-async def test_a_statement_waits_for_a_file_that_somebody_else_has_open(file, monkeypatch):
-    looks: list[Path] = []
-
-    def looked(self: Duck, path: Path, look=Duck._open) -> object:
-        looks.append(path)
-        return look(self, path)
-
-    monkeypatch.setattr(Duck, "_open", looked)
-    with duckdb.connect(str(file), config={"threads": 1}):  # set up otherwise: it cannot be opened
-        waiting = asyncio.ensure_future(ask("SELECT count(*) AS n FROM sold"))
-        await wait_until(lambda: len(looks) > 2, timeout_s=30, message="it looks again")
-        assert not waiting.done()
-
-    assert (await waiting).output["preview"] == [{"n": 5}]
-
-
-async def test_a_file_that_stays_open_elsewhere_is_told_and_may_be_tried_again(file, monkeypatch):
-    monkeypatch.setenv("STARLINGS_SQL_DUCKDB_WAIT_S", "0.3")
-
-    with duckdb.connect(str(file), config={"threads": 1}):
-        failed = await ask("SELECT count(*) FROM sold")
-
-    assert (failed.error.code, failed.error.retryable) == ("database_busy", True)
-    assert "another process may have it open" in failed.error.message
-
-
-async def test_a_write_begun_elsewhere_waits_while_the_database_is_busy(file, monkeypatch):
-    monkeypatch.setenv("STARLINGS_SQL_SHOP_WRITABLE", "true")
-    monkeypatch.setenv("STARLINGS_SQL_DUCKDB_WAIT_S", "0")
-    sql = "INSERT INTO sold VALUES (9, 'new')"
-    await ask(sql)
-    await executions(1).end("r1/s1/1")  # the process that knew of it is gone
-    job = Job(key="r1/s1/1", query=Query(connection="shop", sql=sql))
-
-    async def asks_again() -> bool:
-        status = await get(job)
-        assert not status.ended, status.error
-        return "whether it took effect" in str(status.progress)
-
-    async def has_ended() -> bool:
-        return (await get(job)).ended
-
-    with duckdb.connect(str(file), config={"threads": 1}):  # set up otherwise: it cannot be opened
-        await wait_until(asks_again, timeout_s=30, message="it is asked again")
-    await wait_until(has_ended, timeout_s=30, message="the database answers")
-
-    assert (await get(job)).output["affected"] == 1
-    assert count(file) == 6
-
-
-async def test_a_statement_that_fails_while_writing_leaves_nothing(file, monkeypatch):
-    monkeypatch.setenv("STARLINGS_SQL_SHOP_WRITABLE", "true")
-
-    failed = await ask("INSERT INTO sold SELECT range, error('stop') FROM range(3)")
-    later = await ask("INSERT INTO sold VALUES (9, 'new')")
-
-    assert failed.error.code == "query_failed"
-    assert later.error.code == "query_failed"  # the same attempt has ended: its answer stays
-    assert count(file) == 5
 
 
 async def test_a_missing_file_and_wrong_settings_are_told(file, monkeypatch):

@@ -18,7 +18,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from support.exchanges import Exchanges, played
-from support.queries import ask, rows
+from support.queries import ask, blob_store, rows
 from support.waiting import wait_until
 
 from starlings.blobs import BlobStore
@@ -39,10 +39,8 @@ Play = Callable[..., Exchanges]
 
 @pytest.fixture
 def blobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BlobStore:
-    url = (tmp_path / "blobs").as_uri()
-    monkeypatch.setenv("STARLINGS_BLOBS_URL", url)
     monkeypatch.setenv("STARLINGS_SQL_WH_TOKEN", "hush-4711")
-    return BlobStore(url)
+    return blob_store(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 
 from starlings.agents.execute import execute
 from starlings.blobs import BlobStore, Claim
@@ -45,3 +46,27 @@ async def rows(done: StepDone, blobs: BlobStore, folder: Path) -> list[tuple[Any
     await blobs.get_file(Claim.model_validate(done.output["table"]), path)
     with duckdb.connect() as reader:
         return reader.execute("FROM read_parquet($1)", [str(path)]).fetchall()
+
+
+def blob_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> BlobStore:
+    """Have a blob store in a folder, of which the settings tell."""
+    url = (folder / "blobs").as_uri()
+    monkeypatch.setenv("STARLINGS_BLOBS_URL", url)
+    return BlobStore(url)
+
+
+def shop(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a DuckDB file with five things sold, to be asked as `shop`."""
+    path = folder / "shop.duckdb"
+    with duckdb.connect(str(path)) as made:
+        made.execute(
+            "CREATE TABLE sold AS SELECT range AS id, 'item ' || range AS name FROM range(5)"
+        )
+    monkeypatch.setenv("STARLINGS_SQL_SHOP_URL", f"duckdb://{path}")
+    return path
+
+
+def count(path: Path) -> int:
+    """Count what is sold."""
+    with duckdb.connect(str(path)) as reader:
+        return reader.execute("SELECT count(*) FROM sold").fetchone()[0]

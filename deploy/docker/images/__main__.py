@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .archive import Contents, Layer, look_into
 from .catalog import Image, all_images, chosen, version
-from .engines import Engine, find_engine
+from .engines import Engine, EngineFailed, find_engine
 
 ROOT = Path(__file__).parents[3]
 _MB = 1_000_000
@@ -40,10 +40,9 @@ def main(words: list[str]) -> int:
         try:
             _build(engine, image, reference, revision=revision)
             found = _measure(engine, image, reference, options=options, known=known)
-        except subprocess.CalledProcessError as error:
-            what = "build" if "build" in error.cmd else "write out"
-            print(f"images: {engine.kind} could not {what} {reference}", file=sys.stderr)
-            return error.returncode
+        except EngineFailed as error:
+            print(f"images: {error}", file=sys.stderr)
+            return error.code
         if wrong := image.misfit(found.config, revision):
             print(f"images: {reference}: {wrong}", file=sys.stderr)
             return 1
@@ -64,8 +63,7 @@ def _build(engine: Engine, image: Image, reference: str, *, revision: str) -> No
     if base := os.environ.get("PYTHON_IMAGE"):
         arguments["PYTHON"] = base
     line = engine.build(image.dockerfile, reference, arguments=arguments)
-    # What the engine says goes to standard error: standard output is the table.
-    subprocess.run(line, cwd=ROOT, stdout=sys.stderr, env=os.environ | engine.env, check=True)
+    engine.run(line, f"build {reference}", folder=ROOT)
 
 
 def _measure(
@@ -78,7 +76,7 @@ def _measure(
 ) -> Contents:
     file: Path = options.out / f"starlings-{image.name}.tar"
     file.unlink(missing_ok=True)  # engines refuse to write over an archive, or add to it
-    subprocess.run(engine.save(reference, file), check=True, stdout=sys.stderr)
+    engine.run(engine.save(reference, file), f"write out {reference}", folder=ROOT)
     found = look_into(file, known)
     if not options.keep:
         file.unlink()

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 KINDS = ("docker", "podman", "buildah")
+
+
+class EngineFailed(Exception):  # noqa: N818 - says what is the case
+    """An engine could not do something; `code` is what it ended with."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -23,11 +33,6 @@ class Engine:
     def kind(self) -> str:
         """Say which of the three it is."""
         return Path(self.command[0]).name
-
-    @property
-    def env(self) -> dict[str, str]:
-        """Tell what a build needs to be told by the environment: docker 23 does this by itself."""
-        return {"DOCKER_BUILDKIT": "1"} if self.kind == "docker" else {}
 
     def build(self, dockerfile: str, reference: str, *, arguments: Mapping[str, str]) -> list[str]:
         """Give the command that builds an image, from the root of the repository."""
@@ -44,6 +49,18 @@ class Engine:
         if self.kind == "podman":
             return [*self.command, "save", "--format=oci-archive", f"--output={file}", reference]
         return [*self.command, "push", "--quiet", reference, target]
+
+    def run(self, line: Sequence[str], what: str, *, folder: Path) -> None:
+        """Run one of these commands in a folder. What it says goes to standard error.
+
+        Raises:
+            EngineFailed: it could not do `what`.
+        """
+        mounts = {"DOCKER_BUILDKIT": "1"}  # which docker knows by itself from 23 on
+        env = os.environ | mounts
+        done = subprocess.run(line, cwd=folder, stdout=sys.stderr, env=env, check=False)
+        if done.returncode:
+            raise EngineFailed(f"{self.kind} could not {what}", done.returncode)
 
 
 def find_engine(wanted: str = "", options: str = "") -> Engine:

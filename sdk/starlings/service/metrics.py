@@ -28,43 +28,31 @@ class _Kind(NamedTuple):
     family: type[CounterMetricFamily | GaugeMetricFamily]
 
 
-class Metric(Enum):
-    """What can be shown; counters end in `_total` as Prometheus wants it."""
+def _counter(name: str, said: str) -> _Kind:
+    return _Kind(f"starlings_{name}_total", said, CounterMetricFamily)
 
-    MESSAGES_HANDLED = _Kind(
-        "starlings_messages_handled", "messages read and handled", CounterMetricFamily
-    )
-    REPEATS_DROPPED = _Kind(
-        "starlings_repeats_dropped", "messages dropped as repeats by their id", CounterMetricFamily
-    )
-    DEAD_LETTERS = _Kind(
-        "starlings_dead_letters", "messages put into the dead letters", CounterMetricFamily
-    )
-    OPEN_DEAD_LETTERS = _Kind(
-        "starlings_dead_letters_open", "dead letters that wait for a decision", GaugeMetricFamily
-    )
-    PUBLISH_FAILURES = _Kind(
-        "starlings_publish_failures", "messages that Kafka did not take", CounterMetricFamily
-    )
-    COMMIT_FAILURES = _Kind(
-        "starlings_commit_failures", "positions that Kafka did not take", CounterMetricFamily
-    )
-    REBALANCES = _Kind(
-        "starlings_rebalances", "times that partitions were given out anew", CounterMetricFamily
-    )
-    CONSUMERS_REBUILT = _Kind(
-        "starlings_consumers_rebuilt", "consumers made anew after an error", CounterMetricFamily
-    )
-    RUNNING = _Kind("starlings_running", "steps or requests in hand", GaugeMetricFamily)
-    COOLDOWN = _Kind(
-        "starlings_cooldown_seconds", "how long no step is started still", GaugeMetricFamily
-    )
-    LOOP_AGE = _Kind(
-        "starlings_loop_age_seconds", "time since the loop's last turn", GaugeMetricFamily
-    )
-    OPEN_RUNS = _Kind("starlings_open_runs", "runs that have not ended", GaugeMetricFamily)
-    OWED = _Kind("starlings_owed_decisions", "decisions not yet confirmed", GaugeMetricFamily)
-    INFO = _Kind("starlings_service_info", "which service and instance this is", GaugeMetricFamily)
+
+def _gauge(name: str, said: str) -> _Kind:
+    return _Kind(f"starlings_{name}", said, GaugeMetricFamily)
+
+
+class Metric(Enum):
+    """What can be shown, by the name that it has there."""
+
+    MESSAGES_HANDLED = _counter("messages_handled", "messages read and handled")
+    REPEATS_DROPPED = _counter("repeats_dropped", "messages dropped as repeats by their id")
+    DEAD_LETTERS = _counter("dead_letters", "messages put into the dead letters")
+    OPEN_DEAD_LETTERS = _gauge("dead_letters_open", "dead letters that wait for a decision")
+    PUBLISH_FAILURES = _counter("publish_failures", "messages that Kafka did not take")
+    COMMIT_FAILURES = _counter("commit_failures", "positions that Kafka did not take")
+    REBALANCES = _counter("rebalances", "times that partitions were given out anew")
+    CONSUMERS_REBUILT = _counter("consumers_rebuilt", "consumers made anew after an error")
+    RUNNING = _gauge("running", "steps or requests in hand")
+    COOLDOWN = _gauge("cooldown_seconds", "how long no step is started still")
+    LOOP_AGE = _gauge("loop_age_seconds", "time since the loop's last turn")
+    OPEN_RUNS = _gauge("open_runs", "runs that have not ended")
+    OWED = _gauge("owed_decisions", "decisions not yet confirmed")
+    INFO = _gauge("service_info", "which service and instance this is")
 
 
 @dataclass(frozen=True, slots=True)
